@@ -1,0 +1,114 @@
+# Builds cardx into build/, or with SAN=1 (address and undefined behaviour
+# sanitizers) into build-san/.
+#
+#   make            the programs, the unit tests and the tests' tools
+#   make module     build/ngx_http_cardx_module.so for the packaged nginx
+#   make clean
+
+SAN ?=
+
+ifeq ($(SAN),)
+B := build
+OPT := -O2 -D_FORTIFY_SOURCE=2
+else
+B := build-san
+OPT := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined
+endif
+
+# Lines stay readable; V=1 shows commands in full.
+V ?=
+say = $(if $(V),,@echo '  $(1)	$@';)
+
+PKG_CONFIG ?= pkg-config
+PKGS := libpq hiredis yajl talloc libcrypto libcurl libqrencode libcrypt \
+        libseccomp vips
+
+# Includes of libraries are system includes: their warnings are not ours.
+PKG_CFLAGS := $(subst -I,-isystem ,$(filter-out \
+    -I/usr/include/x86_64-linux-gnu,$(shell $(PKG_CONFIG) --cflags $(PKGS))))
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS)) -lfcgi
+
+CPPFLAGS += -D_GNU_SOURCE -Icore -Iworkers -Iworkers/common $(PKG_CFLAGS)
+WARN := -Wall -Wextra -Werror
+CFLAGS += -std=gnu11 $(WARN) $(OPT) -g
+CXXFLAGS += -std=gnu++17 $(WARN) $(OPT) -g
+LDFLAGS += $(filter -fsanitize%,$(OPT)) -Wl,--as-needed -Wl,-z,relro,-z,now
+LIBS := $(PKG_LIBS) -lphonenumber -lstdc++ -lm
+
+objects = $(patsubst %,$(B)/obj/%.o,$(basename $(1)))
+
+# What more than one program links stands in one archive.
+LIBRARY := $(call objects,$(wildcard core/*.c workers/common/*.c \
+    workers/common/*.cc workers/media/picture_client.c \
+    workers/media/picture_frame.c))
+
+PICTURE := $(filter-out %/picture_client.c %/picture_frame.c,\
+    $(wildcard workers/media/picture*.c))
+
+SOURCES_cardxd := $(wildcard workers/supervisor/*.c)
+SOURCES_cardx-api := $(wildcard workers/api/*.c)
+SOURCES_cardx-fanout := $(wildcard workers/fanout/*.c)
+SOURCES_cardx-deliver := $(wildcard workers/deliver/*.c)
+SOURCES_cardx-media := $(filter-out workers/media/picture%,\
+    $(wildcard workers/media/*.c))
+SOURCES_cardx-picture := $(PICTURE)
+
+# A program is built as soon as there is something to build it from.
+PROGRAMS := $(foreach p,cardxd cardx-api cardx-fanout cardx-deliver \
+    cardx-media cardx-picture,$(if $(SOURCES_$(p)),$(p)))
+UNITS := $(patsubst t/unit/%.c,$(B)/unit/%.t,$(wildcard t/unit/*.c))
+TOOLS := $(patsubst t/tools/%.c,$(B)/tools/%,$(wildcard t/tools/*.c))
+SQL := $(wildcard workers/*/*.sql)
+SQL_H := $(patsubst workers/%.sql,$(B)/gen/%.sql.h,$(SQL))
+
+.PHONY: all programs units tools module clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: programs units tools
+programs: $(PROGRAMS:%=$(B)/%)
+units: $(UNITS)
+tools: $(TOOLS)
+
+module:
+	ci/module dynamic build
+
+clean:
+	rm -rf $(B)
+
+$(B)/libcardx.a: $(LIBRARY)
+	@rm -f $@
+	$(call say,AR)$(AR) rcs $@ $^
+
+define program
+$(B)/$(1): $(call objects,$(SOURCES_$(1))) $(B)/libcardx.a
+	$$(call say,LINK)$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
+
+$(B)/unit/%.t: $(B)/obj/t/unit/%.o $(B)/libcardx.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+$(B)/tools/%: $(B)/obj/t/tools/%.o $(B)/libcardx.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# workers/api/cards.sql is "cards.sql.h" for the files beside it.
+$(B)/gen/%.sql.h: workers/%.sql ci/sql2c
+	@mkdir -p $(@D)
+	$(call say,SQL)ci/sql2c $< > $@
+
+$(B)/obj/workers/%.o: workers/%.c Makefile | $(SQL_H)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CPPFLAGS) -I$(dir $(B)/gen/$*) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/obj/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,415 @@
+/* SHA-256 through its own state: an HMAC whose two pads are hashed already
+ * costs two blocks, which EVP's layers would more than double. */
+#define OPENSSL_API_COMPAT 10100
+
+#include "cx_id.h"
+
+#include <string.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <openssl/sha.h>
+
+
+_Static_assert(sizeof(SHA256_CTX) <= 128, "a state fits the id key");
+
+
+static const char base32_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+static const char base64url_alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+
+static int
+hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+
+    if (c >= 'A' && c <= 'F') {
+        return c - 'A' + 10;
+    }
+
+    return -1;
+}
+
+
+static int
+base64url_digit(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z') {
+        return c - 'A';
+    }
+
+    if (c >= 'a' && c <= 'z') {
+        return c - 'a' + 26;
+    }
+
+    if (c >= '0' && c <= '9') {
+        return c - '0' + 52;
+    }
+
+    if (c == '-') {
+        return 62;
+    }
+
+    return c == '_' ? 63 : -1;
+}
+
+
+static int
+base32_digit(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z') {
+        return c - 'A';
+    }
+
+    if (c >= 'a' && c <= 'z') {
+        return c - 'a';
+    }
+
+    return (c >= '2' && c <= '7') ? c - '2' + 26 : -1;
+}
+
+
+int
+cx_id_key_parse(cx_id_key_t *key, const char *hex, size_t len)
+{
+    size_t i;
+    int high, low;
+    unsigned char pad[SHA256_CBLOCK];
+    SHA256_CTX sha;
+
+    if (len < 2 * CX_SECRET_LEN) {
+        return -1;
+    }
+
+    for (i = 2 * CX_SECRET_LEN; i < len; i++) {
+        if (strchr(" \t\r\n", hex[i]) == NULL) {
+            return -1;
+        }
+    }
+
+    memset(pad, 0x36, sizeof(pad));
+
+    for (i = 0; i < CX_SECRET_LEN; i++) {
+        high = hex_digit(hex[2 * i]);
+        low = hex_digit(hex[2 * i + 1]);
+
+        if (high < 0 || low < 0) {
+            return -1;
+        }
+
+        pad[i] ^= (unsigned char) (high << 4 | low);
+    }
+
+    SHA256_Init(&sha);
+    SHA256_Update(&sha, pad, sizeof(pad));
+    memcpy(key->inner, &sha, sizeof(sha));
+
+    for (i = 0; i < sizeof(pad); i++) {
+        pad[i] ^= 0x36 ^ 0x5c;
+    }
+
+    SHA256_Init(&sha);
+    SHA256_Update(&sha, pad, sizeof(pad));
+    memcpy(key->outer, &sha, sizeof(sha));
+
+    OPENSSL_cleanse(pad, sizeof(pad));
+    OPENSSL_cleanse(&sha, sizeof(sha));
+
+    return 0;
+}
+
+
+/* The first CX_TAG_LEN bytes of HMAC-SHA-256 (RFC 2104). */
+static void
+tag(const cx_id_key_t *key, char kind, const unsigned char *bytes, size_t len,
+    unsigned char *out)
+{
+    SHA256_CTX sha;
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+
+    memcpy(&sha, key->inner, sizeof(sha));
+    SHA256_Update(&sha, &kind, 1);
+    SHA256_Update(&sha, bytes, len);
+    SHA256_Final(digest, &sha);
+
+    memcpy(&sha, key->outer, sizeof(sha));
+    SHA256_Update(&sha, digest, sizeof(digest));
+    SHA256_Final(digest, &sha);
+
+    memcpy(out, digest, CX_TAG_LEN);
+}
+
+
+int
+cx_id_new(const cx_id_key_t *key, cx_id_kind_t kind, char *out)
+{
+    unsigned char raw[CX_RANDOM_LEN + CX_TAG_LEN];
+
+    if (RAND_bytes(raw, CX_RANDOM_LEN) != 1) {
+        return -1;
+    }
+
+    tag(key, (char) kind, raw, CX_RANDOM_LEN, raw + CX_RANDOM_LEN);
+    cx_base64url(raw, sizeof(raw), out);
+
+    return 0;
+}
+
+
+int
+cx_id_check(const cx_id_key_t *key, cx_id_kind_t kind, const char *text,
+            size_t len)
+{
+    unsigned char raw[CX_RANDOM_LEN + CX_TAG_LEN], right[CX_TAG_LEN];
+
+    if (len != CX_ID_LEN || cx_base64url_read(text, len, raw) < 0) {
+        return -1;
+    }
+
+    tag(key, (char) kind, raw, CX_RANDOM_LEN, right);
+
+    return CRYPTO_memcmp(raw + CX_RANDOM_LEN, right, CX_TAG_LEN) ? -1 : 0;
+}
+
+
+int
+cx_card_key_new(char *out, unsigned char *hash)
+{
+    int bits;
+    size_t i;
+    unsigned acc;
+    unsigned char raw[CX_RANDOM_LEN];
+
+    if (RAND_bytes(raw, sizeof(raw)) != 1) {
+        return -1;
+    }
+
+    acc = 0;
+    bits = 0;
+
+    for (i = 0; i < sizeof(raw); i++) {
+        acc = acc << 8 | raw[i];
+        bits += 8;
+
+        while (bits >= 5) {
+            bits -= 5;
+            *out++ = base32_alphabet[acc >> bits & 31];
+        }
+    }
+
+    /* 128 bits end inside the 26th digit: its last two bits are zero */
+    *out++ = base32_alphabet[acc << (5 - bits) & 31];
+    *out = '\0';
+
+    SHA256(raw, sizeof(raw), hash);
+    OPENSSL_cleanse(raw, sizeof(raw));
+
+    return 0;
+}
+
+
+int
+cx_card_key_hash(const char *text, size_t len, unsigned char *hash)
+{
+    int bits, digit;
+    size_t i, n;
+    unsigned acc;
+    unsigned char raw[CX_RANDOM_LEN];
+
+    if (len != CX_KEY_LEN) {
+        return -1;
+    }
+
+    acc = 0;
+    bits = 0;
+    n = 0;
+
+    for (i = 0; i < len; i++) {
+        digit = base32_digit((unsigned char) text[i]);
+        if (digit < 0) {
+            return -1;
+        }
+
+        acc = (acc << 5 | (unsigned) digit) & 0xfff;
+        bits += 5;
+
+        if (bits >= 8) {
+            bits -= 8;
+            raw[n++] = (unsigned char) (acc >> bits);
+        }
+    }
+
+    if ((acc & ((1u << bits) - 1)) != 0) {
+        return -1;
+    }
+
+    SHA256(raw, sizeof(raw), hash);
+
+    return 0;
+}
+
+
+static void
+token_fill(cx_token_t *token, const cx_id_key_t *key, const unsigned char *raw)
+{
+    unsigned char user[CX_RANDOM_LEN + CX_TAG_LEN];
+
+    memcpy(user, raw, CX_RANDOM_LEN);
+    tag(key, CX_ID_USER, user, CX_RANDOM_LEN, user + CX_RANDOM_LEN);
+    cx_base64url(user, sizeof(user), token->user_id);
+
+    token->terminal_id = (uint32_t) raw[16] << 24 | (uint32_t) raw[17] << 16
+                         | (uint32_t) raw[18] << 8 | raw[19];
+    SHA256(raw, CX_TOKEN_RAW, token->hash);
+}
+
+
+int
+cx_token_new(const cx_id_key_t *key, cx_token_kind_t kind, const char *user_id,
+             uint32_t terminal_id, const unsigned char *secret, char *out,
+             cx_token_t *token)
+{
+    unsigned char user[CX_RANDOM_LEN + CX_TAG_LEN], raw[CX_TOKEN_RAW];
+
+    if (strlen(user_id) != CX_ID_LEN
+        || cx_base64url_read(user_id, CX_ID_LEN, user) < 0) {
+        return -1;
+    }
+
+    memcpy(raw, user, CX_RANDOM_LEN);
+    raw[16] = (unsigned char) (terminal_id >> 24);
+    raw[17] = (unsigned char) (terminal_id >> 16);
+    raw[18] = (unsigned char) (terminal_id >> 8);
+    raw[19] = (unsigned char) terminal_id;
+
+    if (secret != NULL) {
+        memcpy(raw + 20, secret, CX_SECRET_LEN);
+
+    } else if (RAND_bytes(raw + 20, CX_SECRET_LEN) != 1) {
+        return -1;
+    }
+
+    tag(key, (char) kind, raw, CX_TOKEN_RAW - CX_TAG_LEN,
+        raw + CX_TOKEN_RAW - CX_TAG_LEN);
+    cx_base64url(raw, sizeof(raw), out);
+    token_fill(token, key, raw);
+    OPENSSL_cleanse(raw, sizeof(raw));
+
+    return 0;
+}
+
+
+int
+cx_token_parse(const cx_id_key_t *key, cx_token_kind_t kind, const char *text,
+               size_t len, cx_token_t *token)
+{
+    unsigned char raw[CX_TOKEN_RAW], right[CX_TAG_LEN];
+
+    if (len != CX_TOKEN_LEN || cx_base64url_read(text, len, raw) < 0) {
+        return -1;
+    }
+
+    tag(key, (char) kind, raw, CX_TOKEN_RAW - CX_TAG_LEN, right);
+
+    if (CRYPTO_memcmp(raw + CX_TOKEN_RAW - CX_TAG_LEN, right, CX_TAG_LEN)) {
+        return -1;
+    }
+
+    token_fill(token, key, raw);
+
+    return 0;
+}
+
+
+void
+cx_hash_name(const unsigned char *hash, char *out)
+{
+    cx_hex(hash, CX_HASH_NAME / 2, out);
+}
+
+
+void
+cx_hex(const unsigned char *bytes, size_t len, char *out)
+{
+    size_t i;
+    static const char digits[] = "0123456789abcdef";
+
+    for (i = 0; i < len; i++) {
+        *out++ = digits[bytes[i] >> 4];
+        *out++ = digits[bytes[i] & 15];
+    }
+
+    *out = '\0';
+}
+
+
+size_t
+cx_base64url(const unsigned char *bytes, size_t len, char *out)
+{
+    int bits;
+    size_t i;
+    char *p;
+    unsigned acc;
+
+    p = out;
+    acc = 0;
+    bits = 0;
+
+    for (i = 0; i < len; i++) {
+        acc = (acc << 8 | bytes[i]) & 0xffff;
+        bits += 8;
+
+        while (bits >= 6) {
+            bits -= 6;
+            *p++ = base64url_alphabet[acc >> bits & 63];
+        }
+    }
+
+    if (bits > 0) {
+        *p++ = base64url_alphabet[acc << (6 - bits) & 63];
+    }
+
+    *p = '\0';
+
+    return (size_t) (p - out);
+}
+
+
+int
+cx_base64url_read(const char *text, size_t len, unsigned char *out)
+{
+    int bits, digit, n;
+    size_t i;
+    unsigned acc;
+
+    acc = 0;
+    bits = 0;
+    n = 0;
+
+    for (i = 0; i < len; i++) {
+        digit = base64url_digit((unsigned char) text[i]);
+        if (digit < 0) {
+            return -1;
+        }
+
+        acc = (acc << 6 | (unsigned) digit) & 0xffff;
+        bits += 6;
+
+        if (bits >= 8) {
+            bits -= 8;
+            out[n++] = (unsigned char) (acc >> bits);
+        }
+    }
+
+    if (bits == 6 || (acc & ((1u << bits) - 1)) != 0) {
+        return -1;
+    }
+
+    return n;
+}

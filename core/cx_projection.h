@@ -1,0 +1,102 @@
+/*
+ * The projection: names and encodings of everything that cardx keeps in
+ * Redis.  This is the contract between the workers, who write it, and the
+ * module in nginx, which reads it; neither spells a name of its own.
+ *
+ * Numbers are decimal, times are unix time in seconds.  A <hash name> is
+ * cx_hash_name() of a SHA-256, a <view> is empty when all fields show, else
+ * cx_view_name() of the list of fields.  See docs/projection.md.
+ *
+ * cardx:epoch                     drawn anew before each rebuild
+ * cardx:ready                     run_id of the server it is complete for
+ * cardx:card:{<card_id>}          hash:
+ *     v                           revision, or CX_GONE when deleted
+ *     d                           in doubt until this time
+ *     b:<view>                    body, a JSContact Card (RFC 9553)
+ *     k:<hash name>               verdict on a key, see cx_verdict_read()
+ *     m:<view>:<kind>             "<media_id> <bytes> <media type>"
+ * cardx:token:{<user_id>}:<hash name>        "<expires>"
+ * cardx:terminal:{<user_id>}:<terminal_id>   CX_GONE signed out, CX_DOUBT
+ * cardx:thumb:<thumbnail_id>      WebP, or empty: gone
+ * cardx:q:<hash name>             "<expires> <card_id>", or CX_GONE
+ * cardx:scans                     hash: <hash name> -> scans not yet counted
+ */
+
+#ifndef CX_PROJECTION_H
+#define CX_PROJECTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cx_id.h"
+
+#define CX_EPOCH "cardx:epoch"
+#define CX_READY "cardx:ready"
+#define CX_SCANS "cardx:scans"
+
+#define CX_CARD_PREFIX "cardx:card:{"
+#define CX_TOKEN_PREFIX "cardx:token:{"
+#define CX_TERMINAL_PREFIX "cardx:terminal:{"
+#define CX_THUMB_PREFIX "cardx:thumb:"
+#define CX_REDIRECT_PREFIX "cardx:q:"
+
+#define CX_FIELD_REVISION "v"
+#define CX_FIELD_DOUBT "d"
+#define CX_FIELD_BODY "b:"
+#define CX_FIELD_KEY "k:"
+#define CX_FIELD_MEDIA "m:"
+
+#define CX_GONE "x"
+#define CX_DOUBT "?"
+#define CX_UNKNOWN "-"
+
+#define CX_VIEW_LEN 16 /* characters of a view's name that is not empty */
+
+/* Longest name above, with its NUL. */
+#define CX_NAME_MAX 96
+
+/* The one answer of the hot paths to what may not be told apart: unknown,
+ * wrong, expired, revoked. */
+#define CX_KEY_REFUSED_BODY                                                    \
+    "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,"        \
+    "\"detail\":\"There is no such card, or the key does not open it.\","      \
+    "\"code\":\"key_refused\"}"
+
+/* What the projection says of a key, a token or a redirect. */
+typedef enum {
+    CX_VERDICT_MISS, /* nothing, or in doubt: a worker must be asked */
+    CX_VERDICT_GRANTED,
+    CX_VERDICT_REFUSED /* gone, expired, or known to be unknown */
+} cx_verdict_t;
+
+/* Reads the verdict on a key: "<expires> <view>", CX_GONE, CX_DOUBT "<until>"
+ * or CX_UNKNOWN "<until>".  `view` points into `value`.  `value` may be NULL
+ * (nothing known).  What can't be read is a miss. */
+cx_verdict_t cx_verdict_read(const char *value, size_t len, int64_t now,
+                             const char **view, size_t *view_len);
+
+/* The same for "<expires>" of a token with its terminal's mark beside it
+ * (NULL: none). */
+cx_verdict_t cx_token_verdict_read(const char *value, size_t len,
+                                   const char *mark, size_t mark_len,
+                                   int64_t now);
+
+/* The same for a redirect: "<expires> <card_id>" or CX_GONE.  `card_id`
+ * points into `value`, CX_ID_LEN characters. */
+cx_verdict_t cx_redirect_read(const char *value, size_t len, int64_t now,
+                              const char **card_id);
+
+/* "<media_id> <bytes> <type>"; all point into `value`.  -1: malformed. */
+int cx_media_read(const char *value, size_t len, const char **media_id,
+                  uint64_t *bytes, const char **type, size_t *type_len);
+
+/* Names.  Each writes a NUL-terminated name of at most CX_NAME_MAX bytes and
+ * returns its length; ids are CX_ID_LEN characters, need no NUL. */
+size_t cx_card_name(char *out, const char *card_id);
+size_t cx_token_name(char *out, const cx_token_t *token);
+size_t cx_terminal_name(char *out, const cx_token_t *token);
+size_t cx_thumb_name(char *out, const char *thumbnail_id);
+size_t cx_redirect_name(char *out, const unsigned char *key_hash);
+size_t cx_key_field(char *out, const unsigned char *key_hash);
+
+#endif

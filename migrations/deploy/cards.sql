@@ -1,0 +1,161 @@
+-- Deploy cardx:cards to pg
+--
+-- Cards, their media, keys, grants and thumbnails (A1 - A6, F1).
+
+BEGIN;
+
+-- revision grows with each change of what the card shows: its properties and
+-- its media.  It orders what is written to the projection.  updated_at is the
+-- Card's own `updated` where the client has set it with its last change, else
+-- the time of that change; never in the future (D3).
+CREATE TABLE cardx.cards (
+    card_id text COLLATE "C" PRIMARY KEY,
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    card jsonb NOT NULL CHECK (octet_length(card::text) <= 131072),
+    revision bigint NOT NULL DEFAULT 1,
+    picture_version integer NOT NULL DEFAULT 1, -- of what thumbnails show
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    deleted_at timestamptz
+);
+CREATE INDEX cards_user ON cardx.cards (user_id, card_id)
+    WHERE deleted_at IS NULL;
+
+ALTER TABLE cardx.users ADD CONSTRAINT users_own_card
+    FOREIGN KEY (own_card_id) REFERENCES cardx.cards ON DELETE SET NULL;
+
+-- Immutable: another picture is another medium.
+CREATE TABLE cardx.media (
+    media_id text COLLATE "C" PRIMARY KEY,
+    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    kind text NOT NULL CHECK (kind IN ('photo', 'logo', 'sound', 'video')),
+    type text NOT NULL,
+    bytes bigint NOT NULL CHECK (bytes > 0),
+    vcard_jpeg bytea,               -- a picture small enough for a vCard 3.0
+    created_at timestamptz NOT NULL DEFAULT now(),
+    replaced_at timestamptz         -- no longer the card's; null: current
+);
+CREATE UNIQUE INDEX media_current ON cardx.media (card_id, kind)
+    WHERE replaced_at IS NULL;
+CREATE INDEX media_user ON cardx.media (user_id);
+
+-- Chunks of 512 KiB, read by range.
+CREATE TABLE cardx.media_chunks (
+    media_id text COLLATE "C" NOT NULL
+        REFERENCES cardx.media ON DELETE CASCADE,
+    seq integer NOT NULL,
+    data bytea NOT NULL,
+    PRIMARY KEY (media_id, seq)
+);
+ALTER TABLE cardx.media_chunks ALTER COLUMN data SET STORAGE EXTERNAL;
+
+CREATE TABLE cardx.card_keys (
+    key_id text COLLATE "C" PRIMARY KEY,
+    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    key_hash bytea NOT NULL UNIQUE,
+    fields text[],                  -- canonical; null: all
+    view text COLLATE "C" NOT NULL, -- name of that list, '' for all
+    drawn_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz,
+    scans bigint NOT NULL DEFAULT 0
+);
+CREATE INDEX card_keys_card ON cardx.card_keys (card_id, drawn_at);
+CREATE INDEX card_keys_live ON cardx.card_keys (card_id, expires_at)
+    WHERE revoked_at IS NULL;
+CREATE INDEX card_keys_user ON cardx.card_keys (user_id);
+CREATE INDEX card_keys_expires ON cardx.card_keys (expires_at);
+
+-- Why a holder may see a card, and which fields of it.
+CREATE TABLE cardx.grants (
+    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
+    holder_id text COLLATE "C" NOT NULL
+        REFERENCES cardx.users ON DELETE CASCADE,
+    via text NOT NULL CHECK (via IN ('key', 'exchange', 'delivery', 'circle',
+                                     'match', 'share')),
+    source text COLLATE "C" NOT NULL, -- the key's, circle's, ... id
+    owner_id text COLLATE "C" NOT NULL
+        REFERENCES cardx.users ON DELETE CASCADE,
+    fields text[],                  -- null: all
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (card_id, holder_id, via, source)
+);
+CREATE INDEX grants_holder ON cardx.grants (holder_id, card_id);
+CREATE INDEX grants_owner ON cardx.grants (owner_id);
+
+-- One per (card, view, picture version); image null until drawn.
+CREATE TABLE cardx.thumbnails (
+    thumbnail_id text COLLATE "C" PRIMARY KEY,
+    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    view text COLLATE "C" NOT NULL,
+    fields text[],
+    picture_version integer NOT NULL,
+    image bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (card_id, view, picture_version)
+);
+CREATE INDEX thumbnails_user ON cardx.thumbnails (user_id);
+
+-- Thumbnails that show what no longer may be seen, until every edge is known
+-- to have forgotten them.
+CREATE TABLE cardx.gone_thumbnails (
+    thumbnail_id text COLLATE "C" PRIMARY KEY,
+    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE
+);
+CREATE INDEX gone_thumbnails_card ON cardx.gone_thumbnails (card_id);
+CREATE INDEX gone_thumbnails_user ON cardx.gone_thumbnails (user_id);
+
+-- The owner's own picture instead of drawn ones.
+CREATE TABLE cardx.own_thumbnails (
+    card_id text COLLATE "C" PRIMARY KEY REFERENCES cardx.cards
+        ON DELETE CASCADE,
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    image bytea NOT NULL
+);
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['cards', 'media', 'media_chunks', 'card_keys',
+        'grants', 'thumbnails', 'gone_thumbnails', 'own_thumbnails']
+    LOOP
+        EXECUTE format('ALTER TABLE cardx.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE cardx.%I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
+                       'TO cardx_definer', name);
+        EXECUTE format('CREATE POLICY definer ON cardx.%I TO cardx_definer '
+                       'USING (true) WITH CHECK (true)', name);
+    END LOOP;
+
+    FOREACH name IN ARRAY ARRAY['cards', 'media', 'card_keys', 'thumbnails',
+        'gone_thumbnails', 'own_thumbnails']
+    LOOP
+        EXECUTE format('CREATE POLICY own ON cardx.%I TO cardx_api '
+            'USING (user_id = (SELECT cardx.current_user_id())) '
+            'WITH CHECK (user_id = (SELECT cardx.current_user_id()))', name);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
+                       'TO cardx_api', name);
+    END LOOP;
+END
+$$;
+
+CREATE POLICY own ON cardx.media_chunks TO cardx_api
+    USING (EXISTS (SELECT FROM cardx.media m
+                   WHERE m.media_id = media_chunks.media_id))
+    WITH CHECK (EXISTS (SELECT FROM cardx.media m
+                        WHERE m.media_id = media_chunks.media_id));
+GRANT SELECT, INSERT, DELETE ON cardx.media_chunks TO cardx_api;
+
+CREATE POLICY held ON cardx.grants FOR SELECT TO cardx_api
+    USING (holder_id = (SELECT cardx.current_user_id())
+           OR owner_id = (SELECT cardx.current_user_id()));
+CREATE POLICY given ON cardx.grants FOR DELETE TO cardx_api
+    USING (owner_id = (SELECT cardx.current_user_id()));
+GRANT SELECT, DELETE ON cardx.grants TO cardx_api;
+
+COMMIT;

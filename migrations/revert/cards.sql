@@ -1,0 +1,9 @@
+-- Revert cardx:cards from pg
+
+BEGIN;
+
+ALTER TABLE cardx.users DROP CONSTRAINT users_own_card;
+DROP TABLE cardx.own_thumbnails, cardx.gone_thumbnails, cardx.thumbnails, cardx.grants,
+    cardx.card_keys, cardx.media_chunks, cardx.media, cardx.cards;
+
+COMMIT;

@@ -1,0 +1,10 @@
+-- Verify cardx:roles on pg
+
+BEGIN;
+
+SELECT 1 / count(*) FROM pg_roles WHERE rolname = 'cardx_definer';
+SELECT 1 / count(*) FROM pg_roles WHERE rolname = 'cardx_api';
+SELECT 1 / count(*) FROM pg_roles WHERE rolname = 'cardx_fanout';
+SELECT cardx.current_user_id();
+
+ROLLBACK;

@@ -1,0 +1,276 @@
+
+/*
+ * cardx: the hot paths of a card server, answered from Redis.
+ *
+ * Memory has one of four owners: the cycle's pool (configuration), the
+ * request's pool (contexts and answers), the heap (tickets: a command on its
+ * way may outlive its request), and shared memory (counters).
+ */
+
+
+#ifndef _NGX_HTTP_CARDX_H_INCLUDED_
+#define _NGX_HTTP_CARDX_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include <hiredis/hiredis.h>
+#include <hiredis/async.h>
+
+#include "cx_id.h"
+#include "cx_projection.h"
+
+
+/* what a request was for; the order of the counters */
+typedef enum {
+    NGX_HTTP_CARDX_CARD = 0,
+    NGX_HTTP_CARDX_MEDIA,
+    NGX_HTTP_CARDX_THUMBNAIL,
+    NGX_HTTP_CARDX_REDIRECT,
+    NGX_HTTP_CARDX_AUTH,
+    NGX_HTTP_CARDX_PATHS
+} ngx_http_cardx_path_e;
+
+
+/* what became of it; $cardx_status */
+typedef enum {
+    NGX_HTTP_CARDX_NONE = 0,
+    NGX_HTTP_CARDX_HIT,
+    NGX_HTTP_CARDX_MISS,                /* not in Redis, in doubt, or away */
+    NGX_HTTP_CARDX_REFUSED,
+    NGX_HTTP_CARDX_MALFORMED,           /* refused without asking */
+    NGX_HTTP_CARDX_PASS,                /* a worker's by its nature */
+    NGX_HTTP_CARDX_STATUSES
+} ngx_http_cardx_status_e;
+
+
+typedef struct {
+    ngx_atomic_t                     requests[NGX_HTTP_CARDX_PATHS]
+                                             [NGX_HTTP_CARDX_STATUSES];
+    ngx_atomic_t                     fallbacks[NGX_HTTP_CARDX_PATHS];
+    ngx_atomic_t                     unavailable[NGX_HTTP_CARDX_PATHS];
+    ngx_atomic_t                     commands;
+    ngx_atomic_t                     timeouts;
+    ngx_atomic_t                     errors;      /* error replies */
+    ngx_atomic_t                     connects;
+    ngx_atomic_t                     disconnects; /* links lost or refused */
+} ngx_http_cardx_counters_t;
+
+
+typedef struct ngx_http_cardx_ctx_s     ngx_http_cardx_ctx_t;
+typedef struct ngx_http_cardx_link_s    ngx_http_cardx_link_t;
+typedef struct ngx_http_cardx_ticket_s  ngx_http_cardx_ticket_t;
+
+/* reply is NULL if there is none: too late, or the link was lost */
+typedef void (*ngx_http_cardx_reply_pt)(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+
+
+typedef struct {
+    ngx_array_t                      redis;    /* ngx_http_cardx_redis_t * */
+    ngx_shm_zone_t                  *zone;
+    ngx_http_cardx_counters_t       *counters;
+    ngx_uint_t                       used;     /* unsigned  used:1; */
+} ngx_http_cardx_main_conf_t;
+
+
+/* one cardx_redis directive */
+typedef struct {
+    ngx_str_t                        name;     /* as configured, for logs */
+    char                            *path;     /* unix socket, or NULL */
+    char                            *host;     /* numeric */
+    ngx_uint_t                       port;
+    ngx_int_t                        db;
+    ngx_str_t                        user;
+    ngx_str_t                        password;
+    ngx_msec_t                       connect_timeout;
+    ngx_msec_t                       timeout;
+
+    ngx_http_cardx_main_conf_t      *main;
+    ngx_http_cardx_link_t           *link;     /* of this process */
+} ngx_http_cardx_redis_t;
+
+
+typedef struct {
+    ngx_http_cardx_redis_t          *redis;
+    cx_id_key_t                     *id_key;
+    ngx_str_t                        fallback;
+    ngx_str_t                        media;
+    ngx_flag_t                       auth;
+    ngx_flag_t                       card;
+    ngx_flag_t                       thumbnail;
+    ngx_flag_t                       redirect;
+    ngx_flag_t                       metrics;
+} ngx_http_cardx_loc_conf_t;
+
+
+typedef enum {
+    NGX_HTTP_CARDX_AUTH_NONE = 0,
+    NGX_HTTP_CARDX_AUTH_WAITING,
+    NGX_HTTP_CARDX_AUTH_UNKNOWN,
+    NGX_HTTP_CARDX_AUTH_REFUSED,
+    NGX_HTTP_CARDX_AUTH_VERIFIED
+} ngx_http_cardx_auth_e;
+
+
+struct ngx_http_cardx_ctx_s {
+    ngx_http_request_t              *request;
+    ngx_http_cardx_ticket_t         *ticket;   /* while waiting for Redis */
+    ngx_http_cardx_reply_pt          handler;
+
+    ngx_http_cardx_path_e            path;
+    ngx_http_cardx_status_e          status;
+
+    ngx_http_cardx_auth_e            auth;
+    cx_token_t                      *token;
+
+    ngx_str_t                        id;       /* CX_ID_LEN, in r->uri */
+    ngx_str_t                        key;      /* CX_KEY_LEN */
+    ngx_str_t                        kind;     /* of media, or empty */
+    unsigned char                    hash[CX_SECRET_LEN]; /* of the key */
+    u_char                           view[CX_VIEW_LEN];
+    size_t                           view_len;
+
+    ngx_str_t                        media_id;
+    ngx_str_t                        media_type;
+
+    unsigned                         vcf:1;
+};
+
+
+/*
+ * Writing commands.  The caller's buffer has room: NGX_HTTP_CARDX_COMMAND is
+ * enough for any command of this module, whose arguments are all bounded.
+ */
+
+#define NGX_HTTP_CARDX_COMMAND  512
+
+u_char *ngx_http_cardx_command(u_char *p, ngx_uint_t arguments);
+u_char *ngx_http_cardx_argument(u_char *p, const void *data, size_t len);
+
+#define ngx_http_cardx_literal(p, text)                                       \
+    ngx_http_cardx_argument(p, text, sizeof(text) - 1)
+
+
+/*
+ * Redis.  ask: NGX_OK, and the handler will be called exactly once, unless
+ * the request ends before; NGX_DECLINED: Redis is away, nothing will be
+ * called.  tell: fire and forget.
+ */
+
+ngx_int_t ngx_http_cardx_redis_ask(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_redis_t *redis, ngx_http_cardx_reply_pt handler,
+    u_char *command, size_t len);
+void ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis, u_char *command,
+    size_t len);
+void ngx_http_cardx_redis_forget(ngx_http_cardx_ticket_t *ticket);
+
+ngx_int_t ngx_http_cardx_redis_init(ngx_cycle_t *cycle,
+    ngx_http_cardx_redis_t *redis);
+void ngx_http_cardx_redis_exit(ngx_http_cardx_redis_t *redis);
+
+
+/* hiredis' event hooks and reply objects; see ngx_http_cardx_adapter.c */
+
+/* the longest array that is ever asked for */
+#define NGX_HTTP_CARDX_ELEMENTS  4
+
+/* room for what a link asks for itself; longer replies are cut */
+#define NGX_HTTP_CARDX_TEXT      2048
+
+
+typedef enum {
+    NGX_HTTP_CARDX_LINK_DOWN = 0,
+    NGX_HTTP_CARDX_LINK_SETUP,          /* connecting, AUTH, SELECT, INFO */
+    NGX_HTTP_CARDX_LINK_CHECKING,       /* the projection is not complete */
+    NGX_HTTP_CARDX_LINK_READY
+} ngx_http_cardx_link_e;
+
+
+struct ngx_http_cardx_ticket_s {
+    ngx_queue_t                      queue;    /* while ctx is not NULL */
+    ngx_msec_t                       deadline;
+    ngx_http_cardx_ctx_t            *ctx;      /* NULL: nobody waits */
+    ngx_http_cardx_link_t           *link;
+};
+
+
+struct ngx_http_cardx_link_s {
+    redisAsyncContext               *ac;       /* NULL: no connection */
+    ngx_connection_t                *connection;
+    ngx_http_cardx_redis_t          *redis;
+    ngx_http_cardx_link_e            state;
+
+    /* tickets in the order of their deadlines, and a timer for the first */
+    ngx_queue_t                      waiting;
+    ngx_event_t                      deadline;
+
+    ngx_event_t                      reconnect;
+    ngx_event_t                      watch;
+    ngx_msec_t                       backoff;
+    ngx_msec_t                       asked;    /* when the watch asked */
+
+    u_char                           run_id[40];
+    ngx_http_cardx_ticket_t          own;      /* the link's own commands */
+
+    /* the reply that is being read */
+    redisReply                       node[1 + NGX_HTTP_CARDX_ELEMENTS];
+    redisReply                      *element[NGX_HTTP_CARDX_ELEMENTS];
+    char                             text[NGX_HTTP_CARDX_TEXT];
+
+    unsigned                         flushing:1;
+    unsigned                         watching:1; /* asked and not answered */
+    unsigned                         stalled:1;
+    unsigned                         failed:1;   /* and logged */
+    unsigned                         exiting:1;
+};
+
+
+ngx_int_t ngx_http_cardx_attach(ngx_http_cardx_link_t *link);
+void ngx_http_cardx_link_down(ngx_http_cardx_link_t *link);
+
+
+/* requests and answers */
+
+ngx_http_cardx_ctx_t *ngx_http_cardx_get_ctx(ngx_http_request_t *r);
+ngx_http_cardx_ctx_t *ngx_http_cardx_create_ctx(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_begin(ngx_http_request_t *r,
+    ngx_http_cardx_path_e path, ngx_http_cardx_ctx_t **ctx);
+ngx_int_t ngx_http_cardx_rest(ngx_http_request_t *r, ngx_str_t *rest);
+ngx_table_elt_t *ngx_http_cardx_find_header(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_table_elt_t *after);
+void ngx_http_cardx_count(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_status_e status);
+
+ngx_int_t ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_reply_pt handler, u_char *command, size_t len);
+void ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
+
+ngx_int_t ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value);
+ngx_int_t ngx_http_cardx_set_etag(ngx_http_request_t *r, ngx_str_t *etag);
+ngx_int_t ngx_http_cardx_send(ngx_http_request_t *r, ngx_str_t *type,
+    u_char *data, size_t len);
+ngx_int_t ngx_http_cardx_refuse(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_status_e status);
+ngx_int_t ngx_http_cardx_unauthorized(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_status_e status);
+
+
+ngx_int_t ngx_http_cardx_card_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_redirect_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_auth_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_metrics_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_metrics_zone(ngx_conf_t *cf,
+    ngx_http_cardx_main_conf_t *cmcf);
+
+
+extern ngx_module_t  ngx_http_cardx_module;
+
+
+#endif /* _NGX_HTTP_CARDX_H_INCLUDED_ */

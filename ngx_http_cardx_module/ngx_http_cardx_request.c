@@ -1,0 +1,477 @@
+
+/*
+ * What the hot paths share: contexts, waiting for Redis, and answers.
+ */
+
+
+#include "ngx_http_cardx.h"
+
+
+static void ngx_http_cardx_cleanup(void *data);
+static ngx_int_t ngx_http_cardx_problem(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *body);
+
+
+static ngx_str_t  ngx_http_cardx_problem_type =
+    ngx_string("application/problem+json");
+
+/* the same bytes, whatever the reason: a caller may not tell them apart */
+static ngx_str_t  ngx_http_cardx_refused = ngx_string(CX_KEY_REFUSED_BODY);
+
+static ngx_str_t  ngx_http_cardx_unauthorized_body = ngx_string(
+    "{\"type\":\"about:blank\",\"title\":\"Unauthorized\",\"status\":401,"
+    "\"detail\":\"A valid access token is required.\","
+    "\"code\":\"unauthorized\"}");
+
+static ngx_str_t  ngx_http_cardx_method_body = ngx_string(
+    "{\"type\":\"about:blank\",\"title\":\"Method Not Allowed\","
+    "\"status\":405,\"detail\":\"Only GET and HEAD are possible here.\","
+    "\"code\":\"method_not_allowed\"}");
+
+static ngx_str_t  ngx_http_cardx_unavailable_body = ngx_string(
+    "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\","
+    "\"status\":503,\"detail\":\"Try again in a moment.\","
+    "\"code\":\"unavailable\"}");
+
+static ngx_str_t  ngx_http_cardx_cache_control = ngx_string("Cache-Control");
+static ngx_str_t  ngx_http_cardx_no_store = ngx_string("no-store");
+
+
+/*
+ * Named locations clear r->ctx, and what was found out must survive them:
+ * the context can also be found by its cleanup handler.
+ */
+
+ngx_http_cardx_ctx_t *
+ngx_http_cardx_get_ctx(ngx_http_request_t *r)
+{
+    ngx_http_cleanup_t    *cln;
+    ngx_http_cardx_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_cardx_module);
+
+    if (ctx || !(r->internal || r->filter_finalize)) {
+        return ctx;
+    }
+
+    for (cln = r->main->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler == ngx_http_cardx_cleanup) {
+            ctx = cln->data;
+
+            if (ctx->request == r) {
+                ngx_http_set_ctx(r, ctx, ngx_http_cardx_module);
+                return ctx;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_http_cardx_ctx_t *
+ngx_http_cardx_create_ctx(ngx_http_request_t *r)
+{
+    ngx_http_cleanup_t    *cln;
+    ngx_http_cardx_ctx_t  *ctx;
+
+    ctx = ngx_http_cardx_get_ctx(r);
+
+    if (ctx) {
+        return ctx;
+    }
+
+    ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_cardx_ctx_t));
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    cln = ngx_http_cleanup_add(r, 0);
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    cln->handler = ngx_http_cardx_cleanup;
+    cln->data = ctx;
+
+    ctx->request = r;
+
+    ngx_http_set_ctx(r, ctx, ngx_http_cardx_module);
+
+    return ctx;
+}
+
+
+static void
+ngx_http_cardx_cleanup(void *data)
+{
+    ngx_http_cardx_ctx_t  *ctx = data;
+
+    if (ctx->ticket) {
+        ngx_http_cardx_redis_forget(ctx->ticket);
+    }
+}
+
+
+/* A hot path's first steps.  What it returns but NGX_OK is final. */
+
+ngx_int_t
+ngx_http_cardx_begin(ngx_http_request_t *r, ngx_http_cardx_path_e path,
+    ngx_http_cardx_ctx_t **ctx)
+{
+    ngx_int_t         rc;
+    static ngx_str_t  allow = ngx_string("Allow");
+    static ngx_str_t  methods = ngx_string("GET, HEAD");
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+
+        if (ngx_http_cardx_add_header(r, &allow, &methods) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return ngx_http_cardx_problem(r, NGX_HTTP_NOT_ALLOWED,
+                                      &ngx_http_cardx_method_body);
+    }
+
+    *ctx = ngx_http_cardx_create_ctx(r);
+
+    if (*ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    (*ctx)->path = path;
+
+    return NGX_OK;
+}
+
+
+/* What follows the location's prefix in the URI. */
+
+ngx_int_t
+ngx_http_cardx_rest(ngx_http_request_t *r, ngx_str_t *rest)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (r->uri.len < clcf->name.len) {
+        return NGX_DECLINED;
+    }
+
+    rest->len = r->uri.len - clcf->name.len;
+    rest->data = r->uri.data + clcf->name.len;
+
+    return NGX_OK;
+}
+
+
+/* name is in lower case; after is NULL or what was found before. */
+
+ngx_table_elt_t *
+ngx_http_cardx_find_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_table_elt_t *after)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    part = &r->headers_in.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */ ; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return NULL;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        if (after) {
+            if (&header[i] == after) {
+                after = NULL;
+            }
+
+            continue;
+        }
+
+        if (header[i].key.len == name->len
+            && ngx_memcmp(header[i].lowcase_key, name->data, name->len) == 0)
+        {
+            return &header[i];
+        }
+    }
+}
+
+
+void
+ngx_http_cardx_count(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_status_e status)
+{
+    ngx_http_cardx_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(ctx->request, ngx_http_cardx_module);
+
+    ctx->status = status;
+
+    (void) ngx_atomic_fetch_add(&cmcf->counters->requests[ctx->path][status],
+                                1);
+}
+
+
+/* Asks Redis; who can not be asked is a miss.  For content handlers. */
+
+ngx_int_t
+ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx, ngx_http_cardx_reply_pt handler,
+    u_char *command, size_t len)
+{
+    ngx_http_request_t         *r;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    r = ctx->request;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    if (ngx_http_cardx_redis_ask(ctx, clcf->redis, handler, command, len)
+        != NGX_OK)
+    {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    /* a client that goes away ends the request, and the cleanup the wait */
+
+    if (!r->discard_body && !r->post_action) {
+        r->read_event_handler = ngx_http_test_reading;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+/* Ends what a content handler began and a reply went on with. */
+
+void
+ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc)
+{
+    if (rc == NGX_AGAIN && ctx->ticket) {
+        return;
+    }
+
+    ngx_http_finalize_request(ctx->request, rc);
+}
+
+
+ngx_int_t
+ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    h->key = *name;
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_cardx_set_etag(ngx_http_request_t *r, ngx_str_t *etag)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "ETag");
+    h->value = *etag;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    r->headers_out.etag = h;
+
+    return NGX_OK;
+}
+
+
+/* data must live as long as the request. */
+
+ngx_int_t
+ngx_http_cardx_send(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
+    size_t len)
+{
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    r->headers_out.content_length_n = len;
+
+    if (type) {
+        r->headers_out.content_type_len = type->len;
+        r->headers_out.content_type = *type;
+        r->headers_out.content_type_lowcase = NULL;
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = data;
+    b->last = data + len;
+    b->memory = len ? 1 : 0;
+    b->last_buf = (r == r->main) ? 1 : 0;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_output_filter(r, &out);
+}
+
+
+/* RFC 9457 */
+
+static ngx_int_t
+ngx_http_cardx_problem(ngx_http_request_t *r, ngx_uint_t status,
+    ngx_str_t *body)
+{
+    r->headers_out.status = status;
+
+    if (ngx_http_cardx_add_header(r, &ngx_http_cardx_cache_control,
+                                  &ngx_http_cardx_no_store)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_cardx_send(r, &ngx_http_cardx_problem_type, body->data,
+                               body->len);
+}
+
+
+ngx_int_t
+ngx_http_cardx_refuse(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_status_e status)
+{
+    ngx_http_cardx_count(ctx, status);
+
+    return ngx_http_cardx_problem(ctx->request, NGX_HTTP_NOT_FOUND,
+                                  &ngx_http_cardx_refused);
+}
+
+
+ngx_int_t
+ngx_http_cardx_unauthorized(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_table_elt_t           *h;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "WWW-Authenticate");
+    ngx_str_set(&h->value, "Bearer");
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    r->headers_out.www_authenticate = h;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+
+        /* somebody else may still let it pass */
+
+        return NGX_HTTP_UNAUTHORIZED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_cardx_problem(r, NGX_HTTP_UNAUTHORIZED,
+                                &ngx_http_cardx_unauthorized_body);
+
+    ngx_http_finalize_request(r, rc);
+
+    return NGX_DONE;
+}
+
+
+/* Hands the request over to a worker. */
+
+ngx_int_t
+ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_status_e status)
+{
+    ngx_http_request_t          *r;
+    ngx_http_cardx_counters_t   *counters;
+    ngx_http_cardx_loc_conf_t   *clcf;
+    ngx_http_cardx_main_conf_t  *cmcf;
+    static ngx_str_t             retry_after = ngx_string("Retry-After");
+    static ngx_str_t             second = ngx_string("1");
+
+    r = ctx->request;
+
+    ngx_http_cardx_count(ctx, status);
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_cardx_module);
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    counters = cmcf->counters;
+
+    if (clcf->fallback.len) {
+        (void) ngx_atomic_fetch_add(&counters->fallbacks[ctx->path], 1);
+
+        if (!r->discard_body) {
+            r->read_event_handler = ngx_http_block_reading;
+        }
+
+        return ngx_http_named_location(r, &clcf->fallback);
+    }
+
+    (void) ngx_atomic_fetch_add(&counters->unavailable[ctx->path], 1);
+
+    if (ngx_http_cardx_add_header(r, &retry_after, &second) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_cardx_problem(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                  &ngx_http_cardx_unavailable_body);
+}

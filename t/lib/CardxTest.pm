@@ -1,0 +1,403 @@
+package CardxTest;
+
+# A whole cardx for one test file: PostgreSQL, Redis, nginx with the module,
+# all workers, in a folder of its own on free ports, by ci/demo's own code.
+#
+#     my $t = CardxTest->new->start;
+#     my $me = $t->register('+8613800138000');
+#     my $r = $t->post('/v1/cards', $card, { token => $me->{access_token} });
+#     is($r->{status}, 201);
+#     $t->finish;
+#     done_testing;
+#
+# finish() adds two tests: everything stopped by itself, and no log holds an
+# alert or a sanitizer's report.  The folder is kept when a test failed, or
+# by CARDX_KEEP=1.
+
+use strict;
+use warnings;
+
+use Cwd ();
+use File::Basename ();
+use File::Path ();
+use File::Temp ();
+use HTTP::Tiny ();
+use IO::Select ();
+use IO::Socket::INET ();
+use IO::Socket::UNIX ();
+use JSON::PP ();
+use POSIX ();
+use Test::More ();
+use Time::HiRes qw(sleep time);
+
+our $ROOT = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../..');
+
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my @running;
+
+# What no log may hold.
+my $alarm = qr/
+    \[(?:alert|emerg)\] | \balert:[ ] | Sanitizer | runtime[ ]error:
+    | exited[ ]on[ ]signal[ ](?!15\b) | terminated[ ]by[ ]signal
+    | segfault | PANIC | stack[ ]smashing | double[ ]free
+/x;
+
+# settings: {name => value} for cardx.conf.  fsync: 1 for a PostgreSQL that
+# means it.  nginx_conf: another template.  processes: nginx's workers.
+sub new {
+    my ($class, %options) = @_;
+    my $self = bless { %options, expected => [], seen => {} }, $class;
+
+    $self->{build} = $ENV{CARDX_BUILD} || "$ROOT/build";
+    $self->{var} = File::Temp::tempdir('cx.XXXX', DIR => '/tmp');
+    $self->{settings} ||= {};
+    $self->{port} = free_port();
+    $self->{ops_port} = free_port();
+    push @running, $self;
+    return $self;
+}
+
+sub free_port {
+    my $socket = IO::Socket::INET->new(
+        Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0)
+        or die "no free port: $!";
+    return $socket->sockport;
+}
+
+# Runs ci/demo with this instance's environment; its output, and success.
+sub demo {
+    my ($self, @arguments) = @_;
+    local %ENV = (
+        %ENV,
+        CARDX_VAR => $self->{var},
+        CARDX_PORT => $self->{port},
+        CARDX_OPS_PORT => $self->{ops_port},
+        CARDX_BUILD => $self->{build},
+        CARDX_TEMPLATE => "$ROOT/build/template",
+        CARDX_READY => 1,
+        CARDX_FSYNC => $self->{fsync} ? 'on' : 'off',
+        CARDX_SETTINGS => join("\n", map { "$_ $self->{settings}{$_}" }
+            sort keys %{ $self->{settings} }),
+    );
+    $ENV{CARDX_NGINX_CONF} = $self->{nginx_conf} if $self->{nginx_conf};
+    $ENV{CARDX_NGINX_PROCESSES} = $self->{processes} if $self->{processes};
+    my $output = capture("$ROOT/ci/demo", @arguments);
+    return wantarray ? ($output, $? == 0) : $output;
+}
+
+sub capture {
+    my (@command) = @_;
+    my $pid = open my $out, '-|';
+    die "fork: $!" unless defined $pid;
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        exec @command or print "$command[0]: $!\n";
+        POSIX::_exit(127);
+    }
+    local $/;
+    my $output = <$out>;
+    close $out;
+    return $output;
+}
+
+# Starts it; also brings back those of postgres, redis, nginx and cardxd that
+# were ended.
+sub start {
+    my ($self) = @_;
+
+    # One at a time makes the database that all are copied from.
+    mkdir "$ROOT/build";
+    open my $lock, '>', "$ROOT/build/template.lock" or die "template.lock: $!";
+    flock $lock, 2;
+    my $output = capture("$ROOT/ci/demo", 'template', "$ROOT/build/template");
+    Test::More::BAIL_OUT("no database: $output") if $?;
+    close $lock;
+
+    ($output, my $good) = $self->demo('start');
+    Test::More::BAIL_OUT("it does not start:\n$output") unless $good;
+
+    delete $self->{redis_socket};
+    open my $env, '<', "$self->{var}/demo.env" or die "demo.env: $!";
+    while (<$env>) {
+        $self->{lc $1} = $2 if /^CARDX_(\w+)='(.*)'$/;
+    }
+    $self->{http} = HTTP::Tiny->new(
+        verify_SSL => 1, max_redirect => 0, keep_alive => 1, timeout => 30,
+        SSL_options => { SSL_ca_file => $self->{ca} });
+    return $self;
+}
+
+sub url { $_[0]{url} }
+sub ops_url { $_[0]{ops_url} }
+sub ca { $_[0]{ca} }
+sub var { $_[0]{var} }
+
+# --- HTTP ------------------------------------------------------------------
+
+# request(method, path, body, headers): a reference as body is sent as JSON,
+# text as it is.  Headers `token` and `key` stand for a bearer token and a
+# card key.  Gives {status, headers, body, json}.
+sub request {
+    my ($self, $method, $path, $body, $headers) = @_;
+    my %headers = %{ $headers || {} };
+    my %options;
+
+    my $token = delete $headers{token};
+    $headers{Authorization} = "Bearer $token" if defined $token;
+    my $key = delete $headers{key};
+    $headers{'Cardx-Key'} = $key if defined $key;
+
+    if (ref $body) {
+        $options{content} = $json->encode($body);
+        $headers{'Content-Type'} ||= $method eq 'PATCH'
+            ? 'application/merge-patch+json' : 'application/json';
+    } elsif (defined $body) {
+        $options{content} = $body;
+    }
+
+    my $url = $path =~ m{^https?://} ? $path : $self->{url} . $path;
+    my $r = $self->{http}->request($method, $url,
+        { %options, headers => \%headers });
+    my $answer = { status => $r->{status}, headers => $r->{headers},
+        body => $r->{content} };
+    if (($r->{headers}{'content-type'} || '') =~ m{^application/(?:[\w.-]+\+)?json}) {
+        $answer->{json} = eval { $json->decode($r->{content}) };
+    }
+    return $answer;
+}
+
+sub get { my $self = shift; $self->request('GET', @_) }
+sub head { my $self = shift; $self->request('HEAD', @_) }
+sub post { my $self = shift; $self->request('POST', @_) }
+sub put { my $self = shift; $self->request('PUT', @_) }
+sub patch { my $self = shift; $self->request('PATCH', @_) }
+sub delete { my $self = shift; $self->request('DELETE', @_) }
+
+# The same on the loopback port of operation.
+sub ops {
+    my ($self, $method, $path, @rest) = @_;
+    return $self->request($method, $self->{ops_url} . $path, @rest);
+}
+
+# --- people ----------------------------------------------------------------
+
+# All SMS to a number so far, oldest first.
+sub all_sms {
+    my ($self, $phone) = @_;
+    open my $in, '<', $self->{sms_log} or return;
+    my @all;
+    while (my $line = <$in>) {
+        next unless $line =~ /\n\z/;
+        my $sms = eval { $json->decode($line) } or next;
+        push @all, $sms->{text} if $sms->{to} eq $phone;
+    }
+    return @all;
+}
+
+# The newest SMS to a number; waits for one that was not given before, undef
+# after `seconds` (10).
+sub sms {
+    my ($self, $phone, $seconds) = @_;
+    my @all;
+    $self->wait_for(sub {
+        @all = $self->all_sms($phone);
+        @all > ($self->{seen}{$phone} || 0);
+    }, $seconds || 10) or return undef;
+    $self->{seen}{$phone} = @all;
+    return $all[-1];
+}
+
+# An account by the real way: {phone, user_id, terminal_id, access_token,
+# refresh_token, initial_password, ...}.  Dies if that does not work.
+sub register {
+    my ($self, $phone, %more) = @_;
+    my $r = $self->post('/v1/registrations',
+        { phone => $phone, method => 'sms-down' });
+    die "registration: $r->{status} $r->{body}" if $r->{status} != 202;
+
+    my $text = $self->sms($phone) // die "no SMS to $phone";
+    my ($code) = $text =~ /\b(\d{4,8})\b/ or die "no code in: $text";
+
+    $r = $self->post("/v1/registrations/$r->{json}{registration_id}/verify",
+        { code => $code, terminal => { name => 'test' }, %more });
+    die "verify: $r->{status} $r->{body}" if $r->{status} != 200;
+    return { phone => $phone, %{ $r->{json} } };
+}
+
+# Another terminal of an account.
+sub sign_in {
+    my ($self, $phone, $password, $name) = @_;
+    my $r = $self->post('/v1/sessions', { phone => $phone,
+        password => $password, terminal => { name => $name || 'second' } });
+    die "session: $r->{status} $r->{body}" if $r->{status} != 200;
+    return { phone => $phone, %{ $r->{json} } };
+}
+
+# --- PostgreSQL, Redis -----------------------------------------------------
+
+# What psql prints for a statement, without alignment; dies on an error.
+sub psql {
+    my ($self, $sql, $role) = @_;
+    my $output = capture('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h',
+        "$self->{var}/pgrun", '-U', $role || 'postgres', '-d', 'cardx', '-c',
+        $sql);
+    die "psql: $output" if $?;
+    chomp $output;
+    return $output;
+}
+
+# One command; bulk strings and integers as text, arrays as references, nil
+# as undef.  Dies on an error reply.
+sub redis {
+    my ($self, @command) = @_;
+    my $socket = $self->{redis_socket} ||= IO::Socket::UNIX->new(
+        Peer => $self->{redis}) || die "Redis: $!";
+    my $text = '*' . @command . "\r\n";
+    $text .= '$' . length($_) . "\r\n$_\r\n" for @command;
+    local $SIG{PIPE} = 'IGNORE';
+    print $socket $text;
+    $socket->flush;
+    return redis_reply($socket);
+}
+
+sub redis_reply {
+    my ($socket) = @_;
+    my $line = <$socket> // die "Redis has gone";
+    $line =~ s/\r\n\z//;
+    my ($kind, $rest) = $line =~ /^(.)(.*)/s or die "Redis: $line";
+
+    return $rest if $kind eq '+' || $kind eq ':';
+    die "Redis: $rest" if $kind eq '-';
+    return undef if $rest == -1;
+    return [ map { redis_reply($socket) } 1 .. $rest ] if $kind eq '*';
+
+    read $socket, my $bulk, $rest + 2;
+    return substr $bulk, 0, $rest;
+}
+
+# --- processes -------------------------------------------------------------
+
+# Of postgres, redis, nginx, cardxd, api-fast-0, fanout, deliver, ...
+sub pid {
+    my ($self, $name) = @_;
+    open my $in, '<', "$self->{pids}/$name.pid" or return undef;
+    my $pid = <$in>;
+    return defined $pid && $pid =~ /^(\d+)/ ? $1 : undef;
+}
+
+sub alive {
+    my ($self, $name) = @_;
+    my $pid = $self->pid($name);
+    return defined $pid && -d "/proc/$pid";
+}
+
+sub signal {
+    my ($self, $name, $signal) = @_;
+    my $pid = $self->pid($name) // die "$name has no pid file";
+    kill $signal, $pid or die "$name ($pid): $!";
+    return $pid;
+}
+
+# Ends a process the hard way.  A worker: waits for its successor, and gives
+# its pid.  postgres, redis, nginx, cardxd: start() brings it back.
+sub kill9 {
+    my ($self, $name) = @_;
+    my $old = $self->signal($name, 'KILL');
+    $self->expect_log(qr/exited on signal 9/);
+    $self->wait_for(sub { !-d "/proc/$old" || zombie($old) }, 10);
+
+    if ($name =~ /^(?:postgres|redis|nginx|cardxd)$/) {
+        delete $self->{redis_socket} if $name eq 'redis';
+        return;
+    }
+
+    my $new;
+    $self->wait_for(sub {
+        $new = $self->pid($name);
+        defined $new && $new != $old && -d "/proc/$new";
+    }, 10) or die "$name does not come back";
+    return $new;
+}
+
+sub zombie {
+    my ($pid) = @_;
+    open my $in, '<', "/proc/$pid/stat" or return 1;
+    return (<$in> // ') Z') =~ /\) Z/;
+}
+
+# Until the code returns true, at most `seconds` (10); what it returned.
+sub wait_for {
+    my ($self, $code, $seconds) = @_;
+    my $end = time + ($seconds || 10);
+    for (;;) {
+        my $result = $code->();
+        return $result if $result;
+        return if time > $end;
+        sleep 0.02;
+    }
+}
+
+# --- the end ---------------------------------------------------------------
+
+# Lines of logs that would fail the test, but belong to what it does.
+sub expect_log {
+    my ($self, $pattern) = @_;
+    push @{ $self->{expected} }, $pattern;
+}
+
+sub read_log {
+    my ($self, $name) = @_;
+    open my $in, '<', "$self->{var}/log/$name" or return '';
+    local $/;
+    return scalar <$in>;
+}
+
+sub alarms {
+    my ($self) = @_;
+    my @lines;
+    for my $file (glob "$self->{var}/log/*.log") {
+        open my $in, '<', $file or next;
+        while (my $line = <$in>) {
+            next if $line !~ $alarm;
+            # nginx's own code, which the sanitizer of undefined behaviour
+            # does not like everywhere
+            next if $line =~ m{^src/(?:core|event|http|os)/.*runtime error:};
+            next if grep { $line =~ $_ } @{ $self->{expected} };
+            push @lines, File::Basename::basename($file) . ": $line";
+        }
+    }
+    return @lines;
+}
+
+sub finish {
+    my ($self) = @_;
+    return if $self->{finished}++;
+
+    my $output = $self->demo('stop');
+    my @alarms = $self->alarms;
+    Test::More::is($output, '', 'everything stopped by itself');
+    Test::More::is(join('', @alarms), '', 'no alert in the logs');
+    $self->clean;
+}
+
+sub clean {
+    my ($self) = @_;
+    if ($ENV{CARDX_KEEP} || !Test::More->builder->is_passing) {
+        Test::More::diag("kept: $self->{var}");
+        return;
+    }
+    File::Path::remove_tree($self->{var});
+}
+
+# A test that died: nothing is left running.
+END {
+    my $status = $?;
+    for my $self (grep { !$_->{finished}++ } @running) {
+        $self->demo('stop');
+        Test::More::diag($_) for $self->alarms;
+        Test::More::diag("kept: $self->{var}");
+    }
+    $? = $status;
+}
+
+1;

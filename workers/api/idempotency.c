@@ -1,0 +1,293 @@
+/* Running a handler, once per Idempotency-Key. */
+
+#include "api.h"
+
+#include <string.h>
+
+#include "crypto.h"
+#include "idempotency.sql.h"
+
+#define KEY_MAX 255
+
+/* What is needed to find and to keep an answer. */
+typedef struct {
+    const char *scope;
+    const char *key_hash; /* bytea parameters */
+    const char *request_hash;
+    unsigned char seal[CX_SECRET_LEN]; /* from the header's value alone */
+} ticket_t;
+
+
+void
+cx_finish(cx_request_t *r)
+{
+    bool failed;
+    cx_after_t *after;
+
+    if (cx_pg_in_transaction(r->api->pg)) {
+        failed = r->status >= 500
+                 || (r->status >= 400
+                     && (r->transaction || cx_pg_is_lost(r->api->pg)));
+
+        if (failed) {
+            cx_pg_rollback(r->api->pg);
+            r->after = NULL;
+            return;
+        }
+
+        if (cx_pg_commit(r->api->pg) != CX_PG_OK) {
+            r->after = NULL;
+            r->headers = NULL;
+            cx_problem_pg(r, CX_PG_AWAY);
+            return;
+        }
+    }
+
+    while (r->after != NULL) {
+        after = r->after;
+        r->after = after->next;
+        after->call(r, after->data);
+    }
+}
+
+
+bool
+cx_query(cx_request_t *r, PGresult **result, const cx_statement_t *statement,
+         ...)
+{
+    int i;
+    va_list ap;
+    cx_pg_rc_t rc;
+    const char *values[32];
+
+    va_start(ap, statement);
+
+    for (i = 0; i < statement->n_params && i < 32; i++) {
+        values[i] = va_arg(ap, const char *);
+    }
+
+    va_end(ap);
+
+    rc =
+        cx_pg_query_array(r->api->pg, r, result, statement, values, NULL, NULL);
+
+    if (rc != CX_PG_OK) {
+        cx_problem_pg(r, rc);
+        return false;
+    }
+
+    return true;
+}
+
+
+static bool
+begin(cx_request_t *r)
+{
+    cx_pg_rc_t rc;
+
+    if (cx_pg_in_transaction(r->api->pg)) {
+        return true;
+    }
+
+    rc = cx_pg_begin(r->api->pg);
+
+    if (rc != CX_PG_OK) {
+        cx_pg_rollback(r->api->pg);
+        cx_problem_pg(r, rc);
+        return false;
+    }
+
+    return true;
+}
+
+
+bool
+cx_begin(cx_request_t *r)
+{
+    r->transaction = begin(r);
+
+    return r->transaction;
+}
+
+
+/* SHA-256 over several texts, kept apart by their lengths, as bytea. */
+static char *
+hash_of(cx_request_t *r, const char *first, const char *second,
+        const char *third, size_t third_len)
+{
+    char *all;
+    unsigned char hash[CX_SECRET_LEN];
+
+    all = talloc_asprintf(r, "%zu %s%zu %s%zu ", strlen(first), first,
+                          strlen(second), second, third_len);
+    cx_sha256(all, strlen(all), hash);
+
+    /* the body may be long: hashed by itself, then both together */
+    if (third_len > 0) {
+        unsigned char both[2 * CX_SECRET_LEN];
+
+        memcpy(both, hash, CX_SECRET_LEN);
+        cx_sha256(third, third_len, both + CX_SECRET_LEN);
+        cx_sha256(both, sizeof(both), hash);
+    }
+
+    return cx_pg_bytea(r, hash, sizeof(hash));
+}
+
+
+static bool
+make_ticket(cx_request_t *r, const char *key, ticket_t *ticket)
+{
+    if (strlen(key) > KEY_MAX) {
+        cx_problem(r, 422, "invalid_idempotency_key",
+                   "Idempotency-Key has at most %d bytes.", KEY_MAX);
+        return false;
+    }
+
+    ticket->request_hash =
+        hash_of(r, r->method, talloc_asprintf(r, "%s?%s", r->path, r->query),
+                r->body, r->body_len);
+
+    /* whose key it is: a user's, else a registration's or a card's; a call
+     * without any of them has only its own content as its scope */
+    ticket->scope = r->user_id != NULL     ? r->user_id
+                    : r->params[0] != NULL ? r->params[0]
+                                           : ticket->request_hash;
+
+    ticket->key_hash = hash_of(r, ticket->scope, key, "", 0);
+
+    if (!cx_derive_from(key, strlen(key), "idempotency", ticket->seal)) {
+        cx_problem_pg(r, CX_PG_AWAY);
+        return false;
+    }
+
+    return true;
+}
+
+
+/* headers NUL type NUL body */
+static void
+keep(cx_request_t *r, const ticket_t *ticket)
+{
+    size_t headers_len, type_len, len;
+    char *plain;
+    const char *headers, *type;
+    unsigned char *sealed;
+    PGresult *result;
+
+    headers = r->headers != NULL ? r->headers : "";
+    type = r->answer_type != NULL ? r->answer_type : "";
+    headers_len = strlen(headers) + 1;
+    type_len = strlen(type) + 1;
+
+    plain = talloc_array(r, char, headers_len + type_len + r->answer_len);
+    memcpy(plain, headers, headers_len);
+    memcpy(plain + headers_len, type, type_len);
+    memcpy(plain + headers_len + type_len, r->answer, r->answer_len);
+
+    sealed = cx_seal(r, ticket->seal, ticket->scope, plain,
+                     headers_len + type_len + r->answer_len, &len);
+
+    if (sealed == NULL) {
+        cx_problem_pg(r, CX_PG_AWAY);
+        return;
+    }
+
+    (void) cx_query(r, &result, &SQL_IDEMPOTENCY_KEEP, ticket->scope,
+                    ticket->key_hash, ticket->request_hash,
+                    talloc_asprintf(r, "%d", r->status),
+                    cx_pg_bytea(r, sealed, len));
+}
+
+
+/* Gives a kept answer again. */
+static void
+repeat(cx_request_t *r, const ticket_t *ticket, const PGresult *result)
+{
+    size_t len, sealed_len;
+    char *plain, *type, *body;
+    unsigned char *sealed;
+
+    sealed = cx_pg_bytes(r, result, 0, 2, &sealed_len);
+    plain = (char *) cx_open(r, ticket->seal, ticket->scope, sealed, sealed_len,
+                             &len);
+
+    if (plain == NULL) {
+        cx_problem(r, 422, "idempotency_key_reused",
+                   "This Idempotency-Key belongs to another call.");
+        return;
+    }
+
+    type = plain + strlen(plain) + 1;
+    body = type + strlen(type) + 1;
+
+    r->headers = plain[0] != '\0' ? plain : NULL;
+    cx_answer(r, (int) cx_pg_integer(result, 0, 1),
+              type[0] != '\0' ? type : NULL, body,
+              len - (size_t) (body - plain));
+}
+
+
+/* True: the handler is to run. */
+static bool
+is_new(cx_request_t *r, const ticket_t *ticket)
+{
+    const char *state;
+    PGresult *result;
+
+    if (!begin(r)
+        || !cx_query(r, &result, &SQL_IDEMPOTENCY_FIND, ticket->scope,
+                     ticket->key_hash, ticket->request_hash)) {
+        return false;
+    }
+
+    state = cx_pg_text(result, 0, 0);
+
+    if (strcmp(state, "new") == 0) {
+        return true;
+    }
+
+    if (strcmp(state, "kept") == 0) {
+        repeat(r, ticket, result);
+
+    } else if (strcmp(state, "running") == 0) {
+        cx_answer_header(r, "Retry-After", "1");
+        cx_problem(r, 409, "still_running",
+                   "The first call with this Idempotency-Key is not finished.");
+
+    } else {
+        cx_problem(r, 422, "idempotency_key_reused",
+                   "This Idempotency-Key belongs to another call.");
+    }
+
+    return false;
+}
+
+
+void
+cx_run(cx_request_t *r)
+{
+    ticket_t ticket;
+    const char *key;
+
+    key =
+        strcmp(r->method, "POST") == 0 ? cx_header(r, "Idempotency-Key") : NULL;
+
+    if (key == NULL) {
+        r->route->handler(r);
+
+    } else if (make_ticket(r, key, &ticket) && is_new(r, &ticket)) {
+        r->route->handler(r);
+
+        if (r->status < 400) {
+            keep(r, &ticket);
+        }
+    }
+
+    if (r->status == 0) {
+        cx_alert("%s %s: no answer", r->route->method, r->route->pattern);
+        cx_problem_pg(r, CX_PG_AWAY);
+    }
+
+    cx_finish(r);
+}

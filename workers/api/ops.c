@@ -1,0 +1,125 @@
+/* Operation: health, on a port of its own that only the host reaches. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops.sql.h"
+#include "request.h"
+
+
+static bool
+postgresql_answers(cx_request_t *r)
+{
+    PGresult *result;
+
+    return cx_pg_query(r->api->pg, r, &result, &SQL_HEALTH) == CX_PG_OK;
+}
+
+
+static bool
+redis_answers(cx_request_t *r)
+{
+    redisReply *reply;
+
+    reply = cx_redis_words(r->api->projector.redis, r, "PING", NULL);
+
+    return reply != NULL && reply->type == REDIS_REPLY_STATUS;
+}
+
+
+static bool
+is_alive(const char *dir, const char *name)
+{
+    int n;
+    long pid;
+    FILE *file;
+    char path[512];
+
+    n = snprintf(path, sizeof(path), "%s/%s", dir, name);
+
+    if (n < 0 || (size_t) n >= sizeof(path)) {
+        return false;
+    }
+
+    file = fopen(path, "r");
+    if (file == NULL) {
+        return false;
+    }
+
+    if (fscanf(file, "%ld", &pid) != 1) {
+        pid = 0;
+    }
+
+    fclose(file);
+
+    return pid > 0 && (kill((pid_t) pid, 0) == 0 || errno == EPERM);
+}
+
+
+/* Every process that has a pid file is there; at least one has. */
+static bool
+workers_answer(cx_request_t *r)
+{
+    int n;
+    bool all;
+    DIR *dir;
+    size_t len;
+    struct dirent *entry;
+    const char *path = r->api->settings->pid_dir;
+
+    dir = opendir(path);
+    if (dir == NULL) {
+        return false;
+    }
+
+    n = 0;
+    all = true;
+
+    while ((entry = readdir(dir)) != NULL) {
+        len = strlen(entry->d_name);
+
+        if (len > 4 && strcmp(entry->d_name + len - 4, ".pid") == 0) {
+            all = is_alive(path, entry->d_name) && all;
+            n++;
+        }
+    }
+
+    closedir(dir);
+
+    return all && n > 0;
+}
+
+
+static void
+healthz(cx_request_t *r)
+{
+    bool ok, all;
+    cx_json_t *json;
+
+    json = cx_json_object(r);
+    all = true;
+
+    ok = postgresql_answers(r);
+    all = all && ok;
+    cx_json_put(json, "postgresql", cx_json_boolean(json, ok));
+
+    ok = redis_answers(r);
+    all = all && ok;
+    cx_json_put(json, "redis", cx_json_boolean(json, ok));
+
+    ok = workers_answer(r);
+    all = all && ok;
+    cx_json_put(json, "workers", cx_json_boolean(json, ok));
+
+    cx_answer_json(r, all ? 200 : 503, json);
+}
+
+
+const cx_route_t cx_routes_ops[] = {
+    { "GET", "/healthz", healthz, CX_ANONYMOUS, 0 },
+    { NULL, NULL, NULL, 0, 0 },
+};

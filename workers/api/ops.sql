@@ -1,0 +1,5 @@
+-- What the operator's calls ask.
+
+-- name: health
+select 1;
+

@@ -1,0 +1,373 @@
+#include "api.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IDEMPOTENT_NAME 64
+
+
+const char *
+cx_parameter(const cx_request_t *r, const char *name)
+{
+    char **p;
+    size_t len;
+
+    len = strlen(name);
+
+    for (p = r->environment; *p != NULL; p++) {
+        if (strncmp(*p, name, len) == 0 && (*p)[len] == '=') {
+            return (*p)[len + 1] != '\0' ? *p + len + 1 : NULL;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* "Text/VCard; charset=utf-8" is "text/vcard". */
+static const char *
+media_type(TALLOC_CTX *ctx, const char *header)
+{
+    char *type, *p;
+
+    type = talloc_strdup(ctx, header != NULL ? header : "");
+
+    for (p = type; *p != '\0' && strchr("; \t", *p) == NULL; p++) {
+        *p = (char) tolower((unsigned char) *p);
+    }
+
+    *p = '\0';
+
+    return type;
+}
+
+
+cx_request_t *
+cx_request_make(cx_api_t *api, char **environment)
+{
+    char *query;
+    const char *uri, *method, *address;
+    cx_request_t *r;
+
+    r = talloc_zero(NULL, cx_request_t);
+    if (r == NULL) {
+        return NULL;
+    }
+
+    r->api = api;
+    r->environment = environment;
+
+    method = cx_parameter(r, "REQUEST_METHOD");
+    uri = cx_parameter(r, "REQUEST_URI");
+    address = cx_parameter(r, "REMOTE_ADDR");
+
+    r->method = method != NULL ? method : "";
+    r->address = address != NULL ? address : "";
+    r->type = media_type(r, cx_parameter(r, "CONTENT_TYPE"));
+    r->body = "";
+
+    /* an absolute form (RFC 9112, 3.2.2) reaches us as it was sent */
+    uri = uri != NULL ? uri : "/";
+
+    if (uri[0] != '/') {
+        uri = strstr(uri, "://");
+        uri = uri != NULL ? strchr(uri + 3, '/') : NULL;
+        uri = uri != NULL ? uri : "/";
+    }
+
+    r->path = talloc_strdup(r, uri);
+    query = strchr(r->path, '?');
+
+    if (query != NULL) {
+        *query++ = '\0';
+    }
+
+    r->query = query != NULL ? query : "";
+
+    return r;
+}
+
+
+const char *
+cx_header(const cx_request_t *r, const char *name)
+{
+    size_t i;
+    char parameter[IDEMPOTENT_NAME] = "HTTP_";
+
+    for (i = 0; name[i] != '\0' && i + 6 < sizeof(parameter); i++) {
+        parameter[i + 5] =
+            name[i] == '-' ? '_' : (char) toupper((unsigned char) name[i]);
+    }
+
+    parameter[i + 5] = '\0';
+
+    return cx_parameter(r, parameter);
+}
+
+
+static int
+hex_value(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+
+    c = (char) (c | 0x20);
+
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+
+char *
+cx_percent_decode(TALLOC_CTX *ctx, const char *text, size_t len)
+{
+    int high, low;
+    size_t i;
+    char *out, *p;
+
+    out = talloc_array(ctx, char, len + 1);
+    p = out;
+
+    for (i = 0; i < len; i++) {
+        if (text[i] != '%') {
+            *p++ = text[i];
+            continue;
+        }
+
+        high = i + 2 < len ? hex_value(text[i + 1]) : -1;
+        low = i + 2 < len ? hex_value(text[i + 2]) : -1;
+
+        if (high < 0 || low < 0 || (high == 0 && low == 0)) {
+            return NULL;
+        }
+
+        *p++ = (char) (high << 4 | low);
+        i += 2;
+    }
+
+    *p = '\0';
+
+    return out;
+}
+
+
+/* A query's value, where + is a space. */
+static char *
+argument_value(cx_request_t *r, const char *text, size_t len)
+{
+    size_t i;
+    char *copy;
+
+    copy = talloc_strndup(r, text, len);
+
+    for (i = 0; i < len; i++) {
+        if (copy[i] == '+') {
+            copy[i] = ' ';
+        }
+    }
+
+    return cx_percent_decode(r, copy, len);
+}
+
+
+const char *
+cx_argument(cx_request_t *r, const char *name)
+{
+    size_t len, name_len;
+    const char *p;
+
+    name_len = strlen(name);
+
+    for (p = r->query; *p != '\0'; p += len + (p[len] == '&')) {
+        len = strcspn(p, "&");
+
+        if (len > name_len && strncmp(p, name, name_len) == 0
+            && p[name_len] == '=') {
+            return argument_value(r, p + name_len + 1, len - name_len - 1);
+        }
+    }
+
+    return NULL;
+}
+
+
+bool
+cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor)
+{
+    long n;
+    char *end;
+    const char *text;
+
+    *limit = limit_max;
+    text = cx_argument(r, "limit");
+
+    if (text != NULL) {
+        n = strtol(text, &end, 10);
+
+        if (*text == '\0' || *end != '\0' || n < 1 || n > limit_max) {
+            cx_problem(r, 422, "invalid_limit",
+                       "`limit` is a number from 1 to %d.", limit_max);
+            return false;
+        }
+
+        *limit = (int) n;
+    }
+
+    *cursor = cx_argument(r, "cursor");
+
+    if (*cursor != NULL
+        && (strlen(*cursor) > 200
+            || strspn(*cursor, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "abcdefghijklmnopqrstuvwxyz0123456789-_.")
+                   != strlen(*cursor))) {
+        cx_problem(r, 422, "invalid_cursor",
+                   "`cursor` is not one that a list has given.");
+        return false;
+    }
+
+    return true;
+}
+
+
+static bool
+wrong(cx_request_t *r, const char *name, const char *expected)
+{
+    char code[IDEMPOTENT_NAME];
+
+    snprintf(code, sizeof(code), "invalid_%s", name);
+    cx_problem(r, 422, code, "`%s` must be %s.", name, expected);
+
+    return false;
+}
+
+
+bool
+cx_body_text(cx_request_t *r, const char *name, size_t max, const char **text)
+{
+    const cx_json_t *value;
+
+    *text = NULL;
+    value = cx_json_get(r->json, name);
+
+    if (value == NULL || value->type == CX_JSON_NULL) {
+        return true;
+    }
+
+    if (value->type != CX_JSON_STRING || value->len == 0 || value->len > max) {
+        return wrong(r, name,
+                     talloc_asprintf(r, "a string of 1 to %zu bytes", max));
+    }
+
+    *text = value->text;
+
+    return true;
+}
+
+
+bool
+cx_body_integer(cx_request_t *r, const char *name, int64_t min, int64_t max,
+                int64_t absent, int64_t *number)
+{
+    const cx_json_t *value;
+
+    *number = absent;
+    value = cx_json_get(r->json, name);
+
+    if (value == NULL || value->type == CX_JSON_NULL) {
+        return true;
+    }
+
+    if (!cx_json_to_integer(value, number) || *number < min || *number > max) {
+        return wrong(r, name,
+                     talloc_asprintf(r, "a whole number from %lld to %lld",
+                                     (long long) min, (long long) max));
+    }
+
+    return true;
+}
+
+
+bool
+cx_body_boolean(cx_request_t *r, const char *name, bool absent, bool *value)
+{
+    const cx_json_t *json;
+
+    *value = absent;
+    json = cx_json_get(r->json, name);
+
+    if (json == NULL || json->type == CX_JSON_NULL) {
+        return true;
+    }
+
+    if (json->type != CX_JSON_BOOLEAN) {
+        return wrong(r, name, "true or false");
+    }
+
+    *value = json->boolean;
+
+    return true;
+}
+
+
+static bool
+is_one_of(const char *type, const char *first, const char *second)
+{
+    return strcmp(type, first) == 0
+           || (second != NULL && strcmp(type, second) == 0);
+}
+
+
+static bool
+right_type(const cx_request_t *r)
+{
+    unsigned flags = r->route->flags;
+
+    if (flags & CX_PATCH_BODY) {
+        return is_one_of(r->type, "application/merge-patch+json",
+                         "application/json");
+    }
+
+    return is_one_of(r->type, "application/json",
+                     flags & CX_CARD_BODY ? "application/jscontact+json"
+                                          : NULL);
+}
+
+
+bool
+cx_read_body(cx_request_t *r)
+{
+    const char *why;
+
+    if (!(r->route->flags & (CX_JSON_BODY | CX_CARD_BODY | CX_PATCH_BODY))) {
+        return true;
+    }
+
+    if (r->body_len == 0 && (r->route->flags & CX_JSON_BODY)) {
+        r->json = cx_json_object(r);
+        return true;
+    }
+
+    if (!right_type(r)) {
+        cx_problem(
+            r, 415, "unsupported_type", "The body must be %s.",
+            r->route->flags & CX_PATCH_BODY  ? "application/merge-patch+json"
+            : r->route->flags & CX_CARD_BODY ? "application/jscontact+json"
+                                             : "application/json");
+        return false;
+    }
+
+    r->json = cx_json_read(r, r->body, r->body_len, &why);
+
+    if (r->json == NULL) {
+        cx_problem(r, 400, "invalid_json", "%s", why);
+        return false;
+    }
+
+    if (r->json->type != CX_JSON_OBJECT) {
+        cx_problem(r, 422, "invalid_body", "The body must be an object.");
+        return false;
+    }
+
+    return true;
+}

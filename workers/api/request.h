@@ -1,0 +1,158 @@
+/*
+ * A request and its answer, as handlers see them.
+ *
+ * The request is its own talloc context: all that a handler makes belongs to
+ * it.  A handler reads, checks, runs a statement and answers exactly once,
+ * by cx_answer...() or cx_problem(); the answer is sent after what the
+ * handler did is committed.
+ */
+
+#ifndef CX_REQUEST_H
+#define CX_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <talloc.h>
+
+#include "cx_id.h"
+#include "cx_json.h"
+#include "log.h"
+#include "pg.h"
+#include "projection.h"
+#include "settings.h"
+
+#define CX_PARAMS_MAX 4
+
+typedef struct {
+    const cx_settings_t *settings;
+    const char *pool; /* fast, slow, miss */
+    cx_pg_t *pg;
+    cx_projector_t projector;
+} cx_api_t;
+
+typedef struct cx_request_s cx_request_t;
+typedef void (*cx_handler_t)(cx_request_t *r);
+
+typedef struct {
+    const char *method;
+    const char *pattern; /* "/v1/cards/{c}/keys/{k}": {c}: an id of that
+                          * kind, else 404 not_found; {*}: anything */
+    cx_handler_t handler;
+    unsigned flags;
+    size_t body_max; /* bytes; 0: CX_BODY_MAX */
+} cx_route_t;
+
+#define CX_BODY_MAX 131072
+#define CX_ANONYMOUS 0x01  /* no access token is asked for */
+#define CX_JSON_BODY 0x02  /* body must be JSON: r->json; an object */
+#define CX_CARD_BODY 0x04  /* body is a Card: application/jscontact+json too */
+#define CX_PATCH_BODY 0x08 /* application/merge-patch+json */
+#define CX_RAW_BODY 0x10   /* bytes as they are: r->body, r->type */
+
+struct cx_request_s {
+    cx_api_t *api;
+    const cx_route_t *route;
+    char **environment; /* FastCGI parameters */
+
+    const char *method;
+    const char *path;                  /* decoded, no query */
+    const char *query;                 /* raw, "" if none */
+    const char *params[CX_PARAMS_MAX]; /* what the pattern's braces matched */
+    const char *address;               /* of the client */
+    const char *type; /* of the body: lower case, no parameters; or "" */
+    const char *body;
+    size_t body_len;
+    cx_json_t *json;
+
+    const char *user_id; /* NULL: anonymous */
+    uint32_t terminal_id;
+
+    int status; /* of the answer; 0: none yet */
+    char *headers;
+    const char *answer_type;
+    const char *answer;
+    size_t answer_len;
+
+    struct cx_after_s *after; /* first in, first called */
+    bool transaction;         /* the handler itself asked for one */
+};
+
+/* Reading. header: the HTTP header by its name ("If-Match"), NULL if absent.
+ * argument: decoded value of a query argument, NULL if absent. */
+const char *cx_header(const cx_request_t *r, const char *name);
+const char *cx_argument(cx_request_t *r, const char *name);
+
+/* ?limit= and ?cursor=: false and a 422 answer when they are no good.
+ * The cursor is NULL at the start. */
+bool cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor);
+
+/* The JSON body's members.  text: a string of at most `max` bytes (and at
+ * least 1); integer: within bounds.  Absent gives NULL or `absent`.  False:
+ * wrong, and answered 422 invalid_<name>. */
+bool cx_body_text(cx_request_t *r, const char *name, size_t max,
+                  const char **text);
+bool cx_body_integer(cx_request_t *r, const char *name, int64_t min,
+                     int64_t max, int64_t absent, int64_t *number);
+bool cx_body_boolean(cx_request_t *r, const char *name, bool absent,
+                     bool *value);
+
+/* Answering.  Bytes must live as long as the request. */
+void cx_answer(cx_request_t *r, int status, const char *type, const void *bytes,
+               size_t len);
+void cx_answer_json(cx_request_t *r, int status, const cx_json_t *json);
+void cx_answer_text(cx_request_t *r, int status, const char *json_text);
+void cx_answer_empty(cx_request_t *r, int status);
+void cx_problem(cx_request_t *r, int status, const char *code,
+                const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* A problem with members of its own besides (RFC 9457, 3.2). */
+void cx_problem_with(cx_request_t *r, int status, const char *code,
+                     const char *detail, cx_json_t *members);
+/* 503 with Retry-After for rc AWAY, 409 conflict, 422 otherwise. */
+void cx_problem_pg(cx_request_t *r, cx_pg_rc_t rc);
+/* Committed, but not confirmed at every edge: 503 not_yet_in_force. */
+void cx_problem_not_yet(cx_request_t *r);
+void cx_answer_header(cx_request_t *r, const char *name, const char *format,
+                      ...) __attribute__((format(printf, 3, 4)));
+
+/* ETag of a revision: sets the header; if_match: false and 412
+ * version_conflict if If-Match is there and names another revision;
+ * not_modified: true and 304 if If-None-Match names it. */
+void cx_answer_etag(cx_request_t *r, const char *etag);
+bool cx_if_match(cx_request_t *r, const char *etag);
+bool cx_not_modified(cx_request_t *r, const char *etag);
+
+/* Runs the statement as the request's user; false: failed, and answered by
+ * cx_problem_pg().  Where a conflict means something else use cx_pg_query()
+ * of r->api->pg itself. */
+bool cx_query(cx_request_t *r, PGresult **result,
+              const cx_statement_t *statement, ...);
+
+/* An explicit transaction for handlers of several statements: begin (false:
+ * answered); it is committed when the handler has answered below 400, else
+ * rolled back. */
+bool cx_begin(cx_request_t *r);
+
+/* Called after the commit (at once, if nothing is open), before the answer
+ * is sent; may answer anew.  `data` belongs to the request. */
+void cx_after(cx_request_t *r, void (*call)(cx_request_t *r, void *data),
+              void *data);
+
+/* Pokes "fanout", "deliver" or "media" after the commit. */
+void cx_wake(cx_request_t *r, const char *worker);
+
+/* An id with its tag, owned by r; NULL: no randomness, answered 503. */
+char *cx_new_id(cx_request_t *r, cx_id_kind_t kind);
+
+/* Tables of routes, one per file of handlers; the router knows them all. */
+extern const cx_route_t cx_routes_registrations[];
+extern const cx_route_t cx_routes_sessions[];
+extern const cx_route_t cx_routes_me[];
+extern const cx_route_t cx_routes_cards[];
+extern const cx_route_t cx_routes_keys[];
+extern const cx_route_t cx_routes_media[];
+extern const cx_route_t cx_routes_thumbnails[];
+extern const cx_route_t cx_routes_qr[];
+extern const cx_route_t cx_routes_fetch[];
+extern const cx_route_t cx_routes_ops[];
+
+#endif

@@ -1,0 +1,202 @@
+#include "api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "router.sql.h"
+
+
+static const cx_route_t *const tables[] = {
+    cx_routes_fetch,         cx_routes_cards,    cx_routes_keys,
+    cx_routes_media,         cx_routes_me,       cx_routes_qr,
+    cx_routes_thumbnails,    cx_routes_sessions, cx_routes_ops,
+    cx_routes_registrations,
+};
+
+
+/* Matches one segment of the pattern, up to its next slash. */
+static bool
+segment_matches(cx_request_t *r, const char *pattern, size_t pattern_len,
+                const char *segment, size_t len, int *n_params)
+{
+    char *value;
+
+    if (pattern_len != 3 || pattern[0] != '{') {
+        return pattern_len == len && memcmp(pattern, segment, len) == 0;
+    }
+
+    if (len == 0 || *n_params == CX_PARAMS_MAX
+        || (pattern[1] != '*'
+            && cx_id_check(&r->api->settings->id_key, (cx_id_kind_t) pattern[1],
+                           segment, len)
+                   != 0)) {
+        return false;
+    }
+
+    value = cx_percent_decode(r, segment, len);
+
+    if (value == NULL || strchr(value, '/') != NULL) {
+        return false;
+    }
+
+    r->params[(*n_params)++] = value;
+
+    return true;
+}
+
+
+static bool
+matches(cx_request_t *r, const char *pattern)
+{
+    int n_params;
+    size_t len, pattern_len;
+    const char *path;
+
+    n_params = 0;
+    memset(r->params, 0, sizeof(r->params));
+
+    for (path = r->path; *path == '/' && *pattern == '/';
+         path += len, pattern += pattern_len) {
+        path++;
+        pattern++;
+        len = strcspn(path, "/");
+        pattern_len = strcspn(pattern, "/");
+
+        if (!segment_matches(r, pattern, pattern_len, path, len, &n_params)) {
+            return false;
+        }
+    }
+
+    return *path == '\0' && *pattern == '\0';
+}
+
+
+static bool
+same_method(const cx_request_t *r, const cx_route_t *route)
+{
+    return strcmp(r->method, route->method) == 0
+           || (strcmp(r->method, "HEAD") == 0
+               && strcmp(route->method, "GET") == 0);
+}
+
+
+void
+cx_route(cx_request_t *r)
+{
+    size_t i;
+    char *allow;
+    const cx_route_t *route;
+
+    allow = NULL;
+
+    for (i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+        for (route = tables[i]; route->method != NULL; route++) {
+            if (!matches(r, route->pattern)) {
+                continue;
+            }
+
+            if (same_method(r, route)) {
+                r->route = route;
+                return;
+            }
+
+            allow = talloc_asprintf(r, "%s%s%s", allow != NULL ? allow : "",
+                                    allow != NULL ? ", " : "", route->method);
+        }
+    }
+
+    if (allow != NULL) {
+        cx_answer_header(r, "Allow", "%s", allow);
+        cx_problem(r, 405, "method_not_allowed",
+                   "This address takes other methods: %s.", allow);
+        return;
+    }
+
+    cx_problem(r, 404, "not_found", "There is nothing at this address.");
+}
+
+
+static bool
+refuse(cx_request_t *r)
+{
+    cx_answer_header(r, "WWW-Authenticate", "Bearer");
+    cx_problem(r, 401, "unauthorized",
+               "An access token is needed, and this is not a valid one.");
+
+    return false;
+}
+
+
+/* nginx could not judge the token: PostgreSQL can. */
+static bool
+check_token(cx_request_t *r)
+{
+    cx_pg_rc_t rc;
+    cx_token_t *token;
+    PGresult *result;
+    const char *header;
+
+    header = cx_header(r, "Authorization");
+    token = talloc(r, cx_token_t);
+
+    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0) {
+        return refuse(r);
+    }
+
+    header += 7;
+    header += strspn(header, " ");
+
+    if (cx_token_parse(&r->api->settings->id_key, CX_TOKEN_ACCESS, header,
+                       strlen(header), token)
+        != 0) {
+        return refuse(r);
+    }
+
+    (void) cx_projector_epoch(&r->api->projector);
+    cx_pg_user(r->api->pg, NULL);
+    rc = cx_pg_query(r->api->pg, r, &result, &SQL_ACCESS_TOKEN_EXPIRES,
+                     cx_pg_bytea(r, token->hash, sizeof(token->hash)));
+
+    if (rc != CX_PG_OK) {
+        cx_problem_pg(r, rc);
+        return false;
+    }
+
+    if (cx_pg_text(result, 0, 0) == NULL) {
+        return refuse(r);
+    }
+
+    cx_project_token(&r->api->projector, token, cx_pg_integer(result, 0, 0));
+    r->user_id = token->user_id;
+    r->terminal_id = token->terminal_id;
+
+    return true;
+}
+
+
+bool
+cx_authenticate(cx_request_t *r)
+{
+    const char *terminal_id;
+
+    if (!(r->route->flags & CX_ANONYMOUS)) {
+        r->user_id = cx_parameter(r, "CARDX_USER_ID");
+        terminal_id = cx_parameter(r, "CARDX_TERMINAL_ID");
+
+        if (r->user_id == NULL || terminal_id == NULL) {
+            r->user_id = NULL;
+
+            if (!check_token(r)) {
+                return false;
+            }
+
+        } else {
+            r->terminal_id = (uint32_t) strtoul(terminal_id, NULL, 10);
+        }
+    }
+
+    cx_pg_user(r->api->pg, r->user_id);
+
+    return true;
+}

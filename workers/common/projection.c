@@ -1,0 +1,628 @@
+#include "projection.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "card_body.h"
+#include "cx_projection.h"
+#include "log.h"
+#include "projection.sql.h"
+
+#define DOUBT_SECONDS 30 /* longer than any statement may take */
+#define GONE_CARD_SECONDS 86400
+#define GONE_TERMINAL_SECONDS 1200 /* longer than an access token lives */
+#define UNKNOWN_SECONDS 10
+#define SWEEP_ABOVE 200 /* fields of a card's hash */
+
+/* A card at a revision.  KEYS: card, epoch.  ARGV: epoch, "1" if the caller
+ * put the card in doubt itself, revision, number of b: and m: pairs, the
+ * pairs, then pairs of keys.  1: written; 0: what is there is newer, or in
+ * doubt; -1: the epoch has changed.  A denial (x) stays. */
+static const char script_card[] =
+    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
+    "local now = tonumber(redis.call('TIME')[1])\n"
+    "local h = redis.call('HMGET', KEYS[1], 'v', 'd')\n"
+    "if h[1] == 'x' then return 0 end\n"
+    "local new, old = tonumber(ARGV[3]), tonumber(h[1] or -1)\n"
+    "if new < old then return 0 end\n"
+    "local own = ARGV[2] == '1'\n"
+    "if h[2] and not own and tonumber(h[2]) > now\n"
+    "    and not (h[1] and new > old) then return 0 end\n"
+    "local all = redis.call('HLEN', KEYS[1]) > 200\n"
+    "if new > old or all then\n"
+    "    local f = redis.call('HGETALL', KEYS[1])\n"
+    "    for i = 1, #f, 2 do\n"
+    "        local p = string.sub(f[i], 1, 2)\n"
+    "        local t = string.match(f[i + 1], '^-?(%d+)')\n"
+    "        if p == 'b:' or p == 'm:' or (p == 'k:' and t\n"
+    "            and tonumber(t) <= now) then\n"
+    "            redis.call('HDEL', KEYS[1], f[i])\n"
+    "        end\n"
+    "    end\n"
+    "end\n"
+    "redis.call('HSET', KEYS[1], 'v', ARGV[3])\n"
+    "redis.call('HDEL', KEYS[1], 'd')\n"
+    "local n = 4 + 2 * tonumber(ARGV[4])\n"
+    "for i = 5, n, 2 do\n"
+    "    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
+    "end\n"
+    "for i = n + 1, #ARGV, 2 do\n"
+    "    local k = redis.call('HGET', KEYS[1], ARGV[i])\n"
+    "    local q = k and string.match(k, '^%?(%d+)')\n"
+    "    if k ~= 'x' and not (q and tonumber(q) > now\n"
+    "        and ARGV[i + 1] ~= 'x') then\n"
+    "        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
+    "    end\n"
+    "end\n"
+    "return 1\n";
+
+/* A card in doubt until a time.  KEYS: card.  ARGV: seconds. */
+static const char script_doubt_card[] =
+    "local until_ = redis.call('TIME')[1] + ARGV[1]\n"
+    "redis.call('HSET', KEYS[1], 'd', until_)\n"
+    "return 1\n";
+
+/* A deleted card: nothing but that.  KEYS: card.  ARGV: seconds to keep. */
+static const char script_deny_card[] =
+    "redis.call('DEL', KEYS[1])\n"
+    "redis.call('HSET', KEYS[1], 'v', 'x')\n"
+    "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+    "return 1\n";
+
+/* One field of a key.  KEYS: card, epoch.  ARGV: epoch, field, value.  A
+ * denial or a doubt stays, and a deleted card gets nothing. */
+static const char script_key[] =
+    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
+    "local h = redis.call('HMGET', KEYS[1], 'v', ARGV[2])\n"
+    "if h[1] == 'x' or h[2] == 'x' then return 0 end\n"
+    "if h[2] and string.sub(h[2], 1, 1) == '?' then return 0 end\n"
+    "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
+    "return 1\n";
+
+/* A key that is in doubt until a time.  KEYS: card.  ARGV: field, seconds. */
+static const char script_doubt_key[] =
+    "if redis.call('HGET', KEYS[1], ARGV[1]) == 'x' then return 1 end\n"
+    "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
+    "redis.call('HSET', KEYS[1], ARGV[1], '?' .. until_)\n"
+    "return 1\n";
+
+/* A key that nobody drew.  KEYS: card, epoch.  ARGV: epoch, field, seconds.
+ * Only beside a card that is there, and only where nothing is known. */
+static const char script_unknown_key[] =
+    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
+    "if redis.call('HEXISTS', KEYS[1], 'v') == 0 then return 0 end\n"
+    "local now = tonumber(redis.call('TIME')[1])\n"
+    "local k = redis.call('HGET', KEYS[1], ARGV[2])\n"
+    "if k and string.sub(k, 1, 1) ~= '-' then return 0 end\n"
+    "redis.call('HSET', KEYS[1], ARGV[2], '-' .. (now + ARGV[3]))\n"
+    "return 1\n";
+
+/* A name with its value that expires at a time (0: never).  KEYS: name,
+ * epoch.  ARGV: epoch, value, expiry, what a denial looks like. */
+static const char script_set[] =
+    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
+    "if redis.call('GET', KEYS[1]) == ARGV[4] then return 0 end\n"
+    "if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2])\n"
+    "else redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3]) end\n"
+    "return 1\n";
+
+
+static bool
+is_integer(const redisReply *reply, long long value)
+{
+    return reply != NULL && reply->type == REDIS_REPLY_INTEGER
+           && reply->integer == value;
+}
+
+
+static bool
+is_done(const redisReply *reply)
+{
+    return reply != NULL && reply->type != REDIS_REPLY_ERROR;
+}
+
+
+bool
+cx_projector_epoch(cx_projector_t *p)
+{
+    TALLOC_CTX *ctx;
+    redisReply *reply;
+
+    if (p->epoch[0] != '\0') {
+        return true;
+    }
+
+    ctx = talloc_new(NULL);
+    reply = cx_redis_words(p->redis, ctx, "GET", CX_EPOCH, NULL);
+
+    if (reply != NULL && reply->type == REDIS_REPLY_STRING
+        && reply->len < sizeof(p->epoch)) {
+        memcpy(p->epoch, reply->str, reply->len);
+        p->epoch[reply->len] = '\0';
+    }
+
+    talloc_free(ctx);
+
+    return p->epoch[0] != '\0';
+}
+
+
+/* Runs a script whose second key is the epoch; forgets an epoch that has
+ * passed, so that it is read anew before PostgreSQL is. */
+static bool
+run(cx_projector_t *p, TALLOC_CTX *ctx, const char *script, int argc,
+    const char **argv, const size_t *lengths)
+{
+    redisReply *reply;
+
+    reply = cx_redis_script(p->redis, ctx, script, argc, argv, lengths);
+
+    if (is_integer(reply, -1)) {
+        p->epoch[0] = '\0';
+        return false;
+    }
+
+    return is_integer(reply, 1) || is_integer(reply, 0);
+}
+
+
+/* The arguments of script_card while they are gathered. */
+typedef struct {
+    int n;
+    int pairs;
+    const char **argv;
+    size_t *lengths;
+} arguments_t;
+
+
+static void
+add(arguments_t *a, const char *text, size_t len)
+{
+    a->argv =
+        talloc_realloc(talloc_parent(a->argv), a->argv, const char *, a->n + 1);
+    a->lengths =
+        talloc_realloc(talloc_parent(a->lengths), a->lengths, size_t, a->n + 1);
+    a->argv[a->n] = text;
+    a->lengths[a->n++] = len;
+}
+
+
+static void
+add_text(arguments_t *a, const char *text)
+{
+    add(a, text, strlen(text));
+}
+
+
+static char **
+strings(TALLOC_CTX *ctx, const cx_json_t *list)
+{
+    size_t i;
+    char **out;
+
+    if (list == NULL || list->type != CX_JSON_ARRAY) {
+        return NULL;
+    }
+
+    out = talloc_zero_array(ctx, char *, list->n + 1);
+
+    for (i = 0; i < list->n; i++) {
+        out[i] = list->items[i]->text;
+    }
+
+    return out;
+}
+
+
+/* Body and media of one view, unless it is there already. */
+static void
+add_view(arguments_t *a, TALLOC_CTX *ctx, const cx_settings_t *settings,
+         const char *card_id, const cx_json_t *card, const cx_json_t *media,
+         const char *view, char *const *fields)
+{
+    int i;
+    size_t len, m;
+    int64_t bytes;
+    char *body, *name;
+    const cx_json_t *medium;
+
+    name = talloc_asprintf(ctx, CX_FIELD_BODY "%s", view);
+
+    for (i = 0; i < a->n; i++) {
+        if (strcmp(a->argv[i], name) == 0) {
+            return;
+        }
+    }
+
+    body = cx_json_write(
+        ctx, cx_card_body(ctx, settings, card_id, card, media, fields), &len);
+    add_text(a, name);
+    add(a, body, len);
+    a->pairs++;
+
+    for (m = 0; m < media->n; m++) {
+        medium = media->items[m];
+
+        if (!cx_fields_show(fields, medium->name)
+            || !cx_json_to_integer(cx_json_get(medium, "bytes"), &bytes)) {
+            continue;
+        }
+
+        add_text(a, talloc_asprintf(ctx, CX_FIELD_MEDIA "%s:%s", view,
+                                    medium->name));
+        add_text(a, talloc_asprintf(ctx, "%s %" PRId64 " %s",
+                                    cx_json_text(medium, "media_id"), bytes,
+                                    cx_json_text(medium, "type")));
+        a->pairs++;
+    }
+}
+
+
+/* Everything that script_card needs, from a row of card_projection(). */
+static bool
+gather(arguments_t *a, TALLOC_CTX *ctx, cx_projector_t *p, const char *card_id,
+       const PGresult *row, bool resolve)
+{
+    size_t i;
+    int64_t expires;
+    int pairs_at;
+    const char *why, *hash;
+    char name[CX_NAME_MAX];
+    cx_json_t *card, *media, *keys, *key;
+
+    card = cx_json_read(ctx, PQgetvalue(row, 0, 2),
+                        (size_t) PQgetlength(row, 0, 2), &why);
+    media = cx_json_read(ctx, PQgetvalue(row, 0, 3),
+                         (size_t) PQgetlength(row, 0, 3), &why);
+    keys = cx_json_read(ctx, PQgetvalue(row, 0, 4),
+                        (size_t) PQgetlength(row, 0, 4), &why);
+
+    if (card == NULL || media == NULL || keys == NULL) {
+        cx_alert("projection: card %s can't be read: %s", card_id, why);
+        return false;
+    }
+
+    cx_card_name(name, card_id);
+    add_text(a, "2");
+    add_text(a, talloc_strdup(ctx, name));
+    add_text(a, CX_EPOCH);
+    add_text(a, p->epoch);
+    add_text(a, resolve ? "1" : "0");
+    add_text(a, PQgetvalue(row, 0, 0));
+    pairs_at = a->n;
+    add_text(a, "");
+
+    add_view(a, ctx, p->settings, card_id, card, media, "", NULL);
+
+    for (i = 0; i < keys->n; i++) {
+        key = keys->items[i];
+        add_view(a, ctx, p->settings, card_id, card, media,
+                 cx_json_text(key, "view"),
+                 strings(ctx, cx_json_get(key, "fields")));
+    }
+
+    for (i = 0; i < keys->n; i++) {
+        key = keys->items[i];
+        hash = cx_json_text(key, "hash");
+
+        add_text(a,
+                 talloc_asprintf(ctx, CX_FIELD_KEY "%.*s", CX_HASH_NAME, hash));
+        add_text(a, cx_json_to_integer(cx_json_get(key, "expires"), &expires)
+                            && expires > 0
+                        ? talloc_asprintf(ctx, "%" PRId64 " %s", expires,
+                                          cx_json_text(key, "view"))
+                        : CX_GONE);
+    }
+
+    add_text(a, "");
+    a->n--;
+    a->argv[pairs_at] = talloc_asprintf(ctx, "%d", a->pairs);
+    a->lengths[pairs_at] = strlen(a->argv[pairs_at]);
+
+    return true;
+}
+
+
+static bool
+project_card(cx_projector_t *p, TALLOC_CTX *ctx, const char *card_id,
+             bool resolve)
+{
+    PGresult *row;
+    arguments_t a;
+
+    if (!cx_projector_epoch(p)
+        || cx_pg_query(p->pg, ctx, &row, &SQL_CARD_PROJECTION, card_id)
+               != CX_PG_OK) {
+        return false;
+    }
+
+    if (PQntuples(row) == 0 || cx_pg_true(row, 0, 1)) {
+        return cx_deny_card(p, card_id);
+    }
+
+    a.n = 0;
+    a.pairs = 0;
+    a.argv = talloc_array(ctx, const char *, 1);
+    a.lengths = talloc_array(ctx, size_t, 1);
+
+    return gather(&a, ctx, p, card_id, row, resolve)
+           && run(p, ctx, script_card, a.n, a.argv, a.lengths);
+}
+
+
+bool
+cx_project_card(cx_projector_t *p, const char *card_id, bool resolve)
+{
+    bool ok;
+    TALLOC_CTX *ctx;
+
+    ctx = talloc_new(NULL);
+    ok = project_card(p, ctx, card_id, resolve);
+
+    /* the epoch had passed: once more with the present one */
+    if (!ok && p->epoch[0] == '\0') {
+        ok = project_card(p, ctx, card_id, resolve);
+    }
+
+    talloc_free(ctx);
+
+    return ok;
+}
+
+
+/* A script on one card's name. */
+static bool
+on_card(cx_projector_t *p, const char *script, const char *card_id,
+        const char *first, const char *second)
+{
+    bool ok;
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX];
+    const char *argv[] = { "1", name, first, second };
+
+    ctx = talloc_new(NULL);
+    cx_card_name(name, card_id);
+    ok = is_done(cx_redis_script(p->redis, ctx, script, second != NULL ? 4 : 3,
+                                 argv, NULL));
+    talloc_free(ctx);
+
+    return ok;
+}
+
+
+static const char *
+decimal(char *out, size_t size, int64_t number)
+{
+    snprintf(out, size, "%" PRId64, number);
+
+    return out;
+}
+
+
+bool
+cx_doubt_card(cx_projector_t *p, const char *card_id)
+{
+    char seconds[24];
+
+    return on_card(p, script_doubt_card, card_id,
+                   decimal(seconds, sizeof(seconds), DOUBT_SECONDS), NULL);
+}
+
+
+bool
+cx_deny_card(cx_projector_t *p, const char *card_id)
+{
+    char seconds[24];
+
+    return on_card(p, script_deny_card, card_id,
+                   decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL);
+}
+
+
+/* The redirect's name is apart from the card's. */
+static bool
+set_redirect(cx_projector_t *p, TALLOC_CTX *ctx, const unsigned char *key_hash,
+             const char *value, int64_t expires)
+{
+    char name[CX_NAME_MAX], at[24];
+    const char *argv[] = { "2",      name,  CX_EPOCH,
+                           p->epoch, value, decimal(at, sizeof(at), expires),
+                           CX_GONE };
+
+    cx_redirect_name(name, key_hash);
+
+    return run(p, ctx, script_set, 7, argv, NULL);
+}
+
+
+void
+cx_project_key(cx_projector_t *p, const char *card_id,
+               const unsigned char *key_hash, int64_t expires, const char *view)
+{
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX], field[CX_NAME_MAX];
+    const char *argv[] = { "2", name, CX_EPOCH, p->epoch, field, NULL };
+
+    if (!cx_projector_epoch(p)) {
+        return;
+    }
+
+    ctx = talloc_new(NULL);
+    cx_card_name(name, card_id);
+    cx_key_field(field, key_hash);
+    argv[5] = talloc_asprintf(ctx, "%" PRId64 " %s", expires, view);
+
+    if (run(p, ctx, script_key, 6, argv, NULL)) {
+        (void) set_redirect(
+            p, ctx, key_hash,
+            talloc_asprintf(ctx, "%" PRId64 " %s", expires, card_id), expires);
+    }
+
+    talloc_free(ctx);
+}
+
+
+bool
+cx_doubt_key(cx_projector_t *p, const char *card_id,
+             const unsigned char *key_hash)
+{
+    char field[CX_NAME_MAX], seconds[24];
+
+    cx_key_field(field, key_hash);
+
+    return on_card(p, script_doubt_key, card_id, field,
+                   decimal(seconds, sizeof(seconds), DOUBT_SECONDS));
+}
+
+
+bool
+cx_deny_key(cx_projector_t *p, const char *card_id,
+            const unsigned char *key_hash)
+{
+    bool ok;
+    TALLOC_CTX *ctx;
+    char card[CX_NAME_MAX], field[CX_NAME_MAX], redirect[CX_NAME_MAX];
+
+    ctx = talloc_new(NULL);
+    cx_card_name(card, card_id);
+    cx_key_field(field, key_hash);
+    cx_redirect_name(redirect, key_hash);
+
+    ok = is_done(
+             cx_redis_words(p->redis, ctx, "HSET", card, field, CX_GONE, NULL))
+         && is_done(cx_redis_words(p->redis, ctx, "SET", redirect, CX_GONE,
+                                   "EX", "86400", NULL));
+    talloc_free(ctx);
+
+    return ok;
+}
+
+
+void
+cx_project_unknown_key(cx_projector_t *p, const char *card_id,
+                       const unsigned char *key_hash)
+{
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX], field[CX_NAME_MAX], seconds[24];
+    const char *argv[] = {
+        "2",      name,  CX_EPOCH,
+        p->epoch, field, decimal(seconds, sizeof(seconds), UNKNOWN_SECONDS)
+    };
+
+    if (p->epoch[0] == '\0') {
+        return;
+    }
+
+    ctx = talloc_new(NULL);
+    cx_card_name(name, card_id);
+    cx_key_field(field, key_hash);
+    (void) run(p, ctx, script_unknown_key, 6, argv, NULL);
+    talloc_free(ctx);
+}
+
+
+void
+cx_project_token(cx_projector_t *p, const cx_token_t *token, int64_t expires)
+{
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX], at[24];
+    const char *argv[] = { "2", name, CX_EPOCH, p->epoch, at, at, CX_GONE };
+
+    if (!cx_projector_epoch(p)) {
+        return;
+    }
+
+    ctx = talloc_new(NULL);
+    decimal(at, sizeof(at), expires);
+    cx_token_name(name, token);
+    (void) run(p, ctx, script_set, 7, argv, NULL);
+    talloc_free(ctx);
+}
+
+
+static void
+terminal_name(char *out, const char *user_id, uint32_t terminal_id)
+{
+    cx_token_t token;
+
+    snprintf(token.user_id, sizeof(token.user_id), "%s", user_id);
+    token.terminal_id = terminal_id;
+    cx_terminal_name(out, &token);
+}
+
+
+bool
+cx_doubt_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
+{
+    bool ok;
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX], seconds[24];
+
+    ctx = talloc_new(NULL);
+    terminal_name(name, user_id, terminal_id);
+    ok = is_done(
+        cx_redis_words(p->redis, ctx, "SET", name, CX_DOUBT, "NX", "EX",
+                       decimal(seconds, sizeof(seconds), DOUBT_SECONDS), NULL));
+    talloc_free(ctx);
+
+    return ok;
+}
+
+
+bool
+cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
+{
+    bool ok;
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX], seconds[24];
+
+    ctx = talloc_new(NULL);
+    terminal_name(name, user_id, terminal_id);
+    ok = is_done(cx_redis_words(
+        p->redis, ctx, "SET", name, CX_GONE, "EX",
+        decimal(seconds, sizeof(seconds), GONE_TERMINAL_SECONDS), NULL));
+    talloc_free(ctx);
+
+    return ok;
+}
+
+
+void
+cx_project_thumbnail(cx_projector_t *p, const char *thumbnail_id,
+                     const unsigned char *webp, size_t len)
+{
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX];
+    const char *argv[] = { "2", name, CX_EPOCH, p->epoch, (const char *) webp,
+                           "0", "" };
+    size_t lengths[] = { 1, 0, strlen(CX_EPOCH), strlen(p->epoch), len, 1, 0 };
+
+    if (p->epoch[0] == '\0') {
+        return;
+    }
+
+    ctx = talloc_new(NULL);
+    lengths[1] = cx_thumb_name(name, thumbnail_id);
+    (void) run(p, ctx, script_set, 7, argv, lengths);
+    talloc_free(ctx);
+}
+
+
+bool
+cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id)
+{
+    bool ok;
+    TALLOC_CTX *ctx;
+    char name[CX_NAME_MAX], seconds[24];
+
+    ctx = talloc_new(NULL);
+    cx_thumb_name(name, thumbnail_id);
+    ok = is_done(cx_redis_words(
+        p->redis, ctx, "SET", name, "", "EX",
+        decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL));
+    talloc_free(ctx);
+
+    return ok;
+}

@@ -1,0 +1,60 @@
+/*
+ * Writing the projection (design in docs/projection.md; the names are in
+ * core/cx_projection.h).
+ *
+ * Whatever gives access: commit, then project.  Whatever denies: doubt,
+ * commit, deny; only a denial that returned true may be answered as done.
+ * Functions that give access return nothing: when they can't write, the edge
+ * asks a worker, and the outbox brings it later.
+ */
+
+#ifndef CX_PROJECT_H
+#define CX_PROJECT_H
+
+#include "cx_id.h"
+#include "pg.h"
+#include "redis.h"
+
+typedef struct {
+    const cx_settings_t *settings;
+    cx_pg_t *pg;
+    cx_redis_t *redis;
+    char epoch[40]; /* as last read; empty: not known */
+} cx_projector_t;
+
+/* Cards: body per view, keys, media, all from card_projection() in
+ * PostgreSQL.  resolve: this process put the card in doubt itself.  False:
+ * not confirmed (also when PostgreSQL could not be read). */
+bool cx_project_card(cx_projector_t *p, const char *card_id, bool resolve);
+bool cx_doubt_card(cx_projector_t *p, const char *card_id);
+bool cx_deny_card(cx_projector_t *p, const char *card_id); /* deleted */
+
+/* Keys: a key that was just drawn, beside its redirect. */
+void cx_project_key(cx_projector_t *p, const char *card_id,
+                    const unsigned char *key_hash, int64_t expires,
+                    const char *view);
+bool cx_doubt_key(cx_projector_t *p, const char *card_id,
+                  const unsigned char *key_hash);
+bool cx_deny_key(cx_projector_t *p, const char *card_id,
+                 const unsigned char *key_hash);
+/* A key that PostgreSQL does not know, remembered for 10 s. */
+void cx_project_unknown_key(cx_projector_t *p, const char *card_id,
+                            const unsigned char *key_hash);
+
+/* Access tokens and terminals (A8). */
+void cx_project_token(cx_projector_t *p, const cx_token_t *token,
+                      int64_t expires);
+bool cx_doubt_terminal(cx_projector_t *p, const char *user_id,
+                       uint32_t terminal_id);
+bool cx_deny_terminal(cx_projector_t *p, const char *user_id,
+                      uint32_t terminal_id);
+
+/* Thumbnails. */
+void cx_project_thumbnail(cx_projector_t *p, const char *thumbnail_id,
+                          const unsigned char *webp, size_t len);
+bool cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id);
+
+/* The epoch is read before PostgreSQL is, whenever it is not known. */
+bool cx_projector_epoch(cx_projector_t *p);
+
+#endif

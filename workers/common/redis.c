@@ -1,0 +1,277 @@
+#include "redis.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <openssl/sha.h>
+
+#include "cx_id.h"
+#include "log.h"
+
+#define TIMEOUT_MS 50
+#define BREAK_MS 200
+#define WORDS_MAX 16
+#define ARGS_MAX 4096
+
+struct cx_redis_s {
+    const cx_settings_t *settings;
+    redisContext *link;
+    int64_t closed_until; /* circuit breaker, ms of the monotonic clock */
+    bool away;            /* said so in the log */
+};
+
+typedef struct {
+    redisReply *reply;
+} holder_t;
+
+
+static int64_t
+now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+
+static int
+redis_free(cx_redis_t *redis)
+{
+    if (redis->link != NULL) {
+        redisFree(redis->link);
+    }
+
+    return 0;
+}
+
+
+cx_redis_t *
+cx_redis_open(TALLOC_CTX *ctx, const cx_settings_t *settings)
+{
+    cx_redis_t *redis;
+
+    redis = talloc_zero(ctx, cx_redis_t);
+    if (redis == NULL) {
+        return NULL;
+    }
+
+    redis->settings = settings;
+    talloc_set_destructor(redis, redis_free);
+
+    return redis;
+}
+
+
+static void
+fail(cx_redis_t *redis, const char *why)
+{
+    if (!redis->away) {
+        cx_warn("Redis: away: %s", why);
+        redis->away = true;
+    }
+
+    if (redis->link != NULL) {
+        redisFree(redis->link);
+        redis->link = NULL;
+    }
+
+    redis->closed_until = now_ms() + BREAK_MS;
+}
+
+
+/* A setup command; whatever but an error reply is good. */
+static bool
+setup(cx_redis_t *redis, const char *format, const char *value)
+{
+    bool ok;
+    redisReply *reply;
+
+    reply = redisCommand(redis->link, format, value);
+    ok = reply != NULL && reply->type != REDIS_REPLY_ERROR;
+
+    if (reply != NULL) {
+        freeReplyObject(reply);
+    }
+
+    return ok;
+}
+
+
+static redisContext *
+dial(const char *address, struct timeval timeout)
+{
+    int port;
+    char host[256];
+    const char *colon;
+
+    if (address[0] == '/') {
+        return redisConnectUnixWithTimeout(address, timeout);
+    }
+
+    colon = strrchr(address, ':');
+    port = colon != NULL ? atoi(colon + 1) : 6379;
+    snprintf(host, sizeof(host), "%.*s",
+             (int) (colon != NULL ? colon - address : 255), address);
+
+    return redisConnectWithTimeout(host, port, timeout);
+}
+
+
+static bool
+connected(cx_redis_t *redis)
+{
+    char number[16];
+    struct timeval timeout = { 0, TIMEOUT_MS * 1000L };
+    const cx_settings_t *s = redis->settings;
+
+    if (redis->link != NULL) {
+        return true;
+    }
+
+    if (now_ms() < redis->closed_until) {
+        return false;
+    }
+
+    redis->link = dial(s->redis, timeout);
+
+    if (redis->link == NULL || redis->link->err != 0) {
+        fail(redis, redis->link != NULL ? redis->link->errstr : "no memory");
+        return false;
+    }
+
+    redisSetTimeout(redis->link, timeout);
+
+    if (s->redis_password != NULL
+        && !setup(redis, "AUTH %s", s->redis_password)) {
+        fail(redis, "it refuses the password");
+        return false;
+    }
+
+    snprintf(number, sizeof(number), "%d", s->redis_database);
+
+    if (!setup(redis, "SELECT %s", number)) {
+        fail(redis, "the database can't be selected");
+        return false;
+    }
+
+    if (redis->away) {
+        cx_info("Redis: back");
+        redis->away = false;
+    }
+
+    return true;
+}
+
+
+static int
+holder_free(holder_t *holder)
+{
+    freeReplyObject(holder->reply);
+
+    return 0;
+}
+
+
+redisReply *
+cx_redis_command(cx_redis_t *redis, TALLOC_CTX *ctx, int argc,
+                 const char **argv, const size_t *lengths)
+{
+    holder_t *holder;
+    redisReply *reply;
+
+    if (!connected(redis)) {
+        return NULL;
+    }
+
+    reply = redisCommandArgv(redis->link, argc, argv, lengths);
+
+    if (reply == NULL) {
+        fail(redis, redis->link->errstr);
+        return NULL;
+    }
+
+    holder = talloc(ctx, holder_t);
+    holder->reply = reply;
+    talloc_set_destructor(holder, holder_free);
+
+    return reply;
+}
+
+
+redisReply *
+cx_redis_words(cx_redis_t *redis, TALLOC_CTX *ctx, ...)
+{
+    int n;
+    va_list ap;
+    const char *words[WORDS_MAX];
+
+    va_start(ap, ctx);
+
+    for (n = 0; n < WORDS_MAX; n++) {
+        words[n] = va_arg(ap, const char *);
+
+        if (words[n] == NULL) {
+            break;
+        }
+    }
+
+    va_end(ap);
+
+    return cx_redis_command(redis, ctx, n, words, NULL);
+}
+
+
+redisReply *
+cx_redis_script(cx_redis_t *redis, TALLOC_CTX *ctx, const char *script,
+                int argc, const char **argv, const size_t *lengths)
+{
+    int i;
+    size_t *sizes;
+    const char **words;
+    redisReply *reply;
+    char name[2 * SHA_DIGEST_LENGTH + 1];
+    unsigned char digest[SHA_DIGEST_LENGTH];
+
+    if (argc > ARGS_MAX) {
+        cx_error("Redis: a script with %d arguments", argc);
+        return NULL;
+    }
+
+    SHA1((const unsigned char *) script, strlen(script), digest);
+    cx_hex(digest, sizeof(digest), name);
+
+    words = talloc_array(ctx, const char *, argc + 2);
+    sizes = talloc_array(ctx, size_t, argc + 2);
+
+    words[0] = "EVALSHA";
+    words[1] = name;
+    sizes[0] = strlen(words[0]);
+    sizes[1] = strlen(words[1]);
+
+    for (i = 0; i < argc; i++) {
+        words[i + 2] = argv[i];
+        sizes[i + 2] = lengths != NULL ? lengths[i] : strlen(argv[i]);
+    }
+
+    reply = cx_redis_command(redis, ctx, argc + 2, words, sizes);
+
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR
+        && strncmp(reply->str, "NOSCRIPT", 8) == 0) {
+        words[0] = "EVAL";
+        words[1] = script;
+        sizes[0] = strlen(words[0]);
+        sizes[1] = strlen(words[1]);
+        reply = cx_redis_command(redis, ctx, argc + 2, words, sizes);
+    }
+
+    if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
+        cx_error("Redis: a script failed: %.100s", reply->str);
+    }
+
+    return reply;
+}

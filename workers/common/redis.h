@@ -1,0 +1,34 @@
+/*
+ * Redis for workers: one blocking connection per process, 50 ms to connect
+ * and to answer, and a circuit breaker: after a failure nothing is tried for
+ * 200 ms, so that a Redis that is away costs no request its time.
+ */
+
+#ifndef CX_REDIS_H
+#define CX_REDIS_H
+
+#include <hiredis/hiredis.h>
+#include <talloc.h>
+
+#include "settings.h"
+
+typedef struct cx_redis_s cx_redis_t;
+
+cx_redis_t *cx_redis_open(TALLOC_CTX *ctx, const cx_settings_t *settings);
+
+/* One command from arguments that may hold NULs.  NULL: Redis is away (the
+ * connection is closed).  An error reply is returned like any other.  The
+ * reply belongs to ctx. */
+redisReply *cx_redis_command(cx_redis_t *redis, TALLOC_CTX *ctx, int argc,
+                             const char **argv, const size_t *lengths);
+
+/* The same from NUL-terminated words, ending with NULL. */
+redisReply *cx_redis_words(cx_redis_t *redis, TALLOC_CTX *ctx, ...);
+
+/* EVALSHA, or EVAL when the server does not know the script. `argv` starts
+ * with the number of keys. */
+redisReply *cx_redis_script(cx_redis_t *redis, TALLOC_CTX *ctx,
+                            const char *script, int argc, const char **argv,
+                            const size_t *lengths);
+
+#endif
