@@ -21,7 +21,8 @@ say = $(if $(V),,@echo '  $(1)	$@';)
 
 PKG_CONFIG ?= pkg-config
 PKGS := libpq hiredis yajl talloc libcrypto libcurl libqrencode libcrypt \
-        libseccomp vips
+        libseccomp vips pangocairo fontconfig \
+        libpng
 
 # Includes of libraries are system includes: their warnings are not ours.
 PKG_CFLAGS := $(subst -I,-isystem ,$(filter-out \
@@ -57,7 +58,8 @@ SOURCES_cardx-picture := $(PICTURE)
 PROGRAMS := $(foreach p,cardxd cardx-api cardx-fanout cardx-deliver \
     cardx-media cardx-picture,$(if $(SOURCES_$(p)),$(p)))
 UNITS := $(patsubst t/unit/%.c,$(B)/unit/%.t,$(wildcard t/unit/*.c))
-TOOLS := $(patsubst t/tools/%.c,$(B)/tools/%,$(wildcard t/tools/*.c))
+TOOLS := $(patsubst t/tools/%.c,$(B)/tools/%,$(wildcard t/tools/*.c)) \
+    $(patsubst bench/%.c,$(B)/tools/%,$(wildcard bench/*.c))
 SQL := $(wildcard workers/*/*.sql)
 SQL_H := $(patsubst workers/%.sql,$(B)/gen/%.sql.h,$(SQL))
 
@@ -71,12 +73,17 @@ units: $(UNITS)
 tools: $(TOOLS)
 
 module:
-	ci/module dynamic build
+	+ci/module dynamic build
 
 clean:
 	rm -rf $(B)
 
+# The rest, for unit tests and tools: what a test needs of it is linked.
+REST := $(filter-out $(LIBRARY),$(call objects,$(wildcard workers/*/*.c)))
+
 $(B)/libcardx.a: $(LIBRARY)
+$(B)/librest.a: $(REST)
+$(B)/libcardx.a $(B)/librest.a:
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 
@@ -86,11 +93,15 @@ $(B)/$(1): $(call objects,$(SOURCES_$(1))) $(B)/libcardx.a
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
-$(B)/unit/%.t: $(B)/obj/t/unit/%.o $(B)/libcardx.a
+$(B)/unit/%.t: $(B)/obj/t/unit/%.o $(B)/librest.a $(B)/libcardx.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
-$(B)/tools/%: $(B)/obj/t/tools/%.o $(B)/libcardx.a
+$(B)/tools/%: $(B)/obj/t/tools/%.o $(B)/librest.a $(B)/libcardx.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/tools/%: $(B)/obj/bench/%.o $(B)/libcardx.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -99,13 +110,12 @@ $(B)/gen/%.sql.h: workers/%.sql ci/sql2c
 	@mkdir -p $(@D)
 	$(call say,SQL)ci/sql2c $< > $@
 
-$(B)/obj/workers/%.o: workers/%.c Makefile | $(SQL_H)
-	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(CPPFLAGS) -I$(dir $(B)/gen/$*) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(call objects,$(wildcard workers/*/*.c)): | $(SQL_H)
 
 $(B)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CPPFLAGS) -I$(B)/gen/$(notdir $(<D)) $(CFLAGS) \
+	    -MMD -MP -c -o $@ $<
 
 $(B)/obj/%.o: %.cc Makefile
 	@mkdir -p $(@D)

@@ -23,6 +23,7 @@ typedef struct {
     char group[24];
     const char *language; /* of a localized property, or NULL */
     unsigned alt_id;      /* joins it with the one it translates; 0: none */
+    const cx_json_t *localized; /* "titles/t1" -> alt_id, or NULL */
 } cx_vcard_writer_t;
 
 void cx_vcard_writer_init(cx_vcard_writer_t *writer, TALLOC_CTX *ctx,
@@ -63,6 +64,9 @@ void cx_vcard_escape(cx_buf_t *buf, const char *text);
 /* Whether a name can be that of a property or parameter. */
 bool cx_vcard_is_name(const char *name);
 
+/* "2024-05-31T10:00:00Z" as "20240531T100000Z".  false: it is not one. */
+bool cx_vcard_basic_time(const char *text, char *out, size_t room);
+
 /* The parts of writing; each skips what the card has not. */
 void cx_vcard_write_name(cx_vcard_writer_t *writer, const cx_json_t *card);
 void cx_vcard_write_address(cx_vcard_writer_t *writer, const cx_json_t *item);
@@ -77,6 +81,10 @@ void cx_vcard_write_localizations(cx_vcard_writer_t *writer,
  * vCardParams keep.  `types` are more values of TYPE, separated by commas. */
 void cx_vitem_begin(cx_vcard_writer_t *writer, const char *name,
                     const cx_json_t *item, const char *types);
+
+/* Sets writer->alt_id for what stands at a path of the card. */
+void cx_vitem_mark(cx_vcard_writer_t *writer, const char *property,
+                   const char *id);
 
 /* The writing of one item, by the name of its property; false: that property
  * is not one whose items are written alone. */

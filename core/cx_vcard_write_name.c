@@ -242,6 +242,12 @@ n_mirror(const cx_vcard_writer_t *writer, cx_slots_t *slots)
 
             cx_buf_puts(text, cx_buf_text(&slots->text[from[i]]));
 
+        } else if (from[i] == N_GENERATION) {
+            /* "III, PhD", not the other way around */
+            cx_jscontact_join(&slots->text[N_GENERATION], cx_buf_text(text),
+                              NULL);
+            *text = slots->text[N_GENERATION];
+
         } else {
             cx_jscontact_join(text, cx_buf_text(&slots->text[from[i]]), NULL);
         }
@@ -277,13 +283,15 @@ has_phonetic(const cx_json_t *components)
 /* How the name is said: in 4.0 a second N (RFC 9554, 4.6), in 3.0 what
  * phones agreed on. */
 static void
-write_phonetic(cx_vcard_writer_t *writer, const cx_json_t *name)
+write_phonetic(cx_vcard_writer_t *writer, const cx_json_t *name,
+               unsigned alt_id)
 {
     static const char *const names[] = { "X-PHONETIC-LAST-NAME",
                                          "X-PHONETIC-FIRST-NAME",
                                          "X-PHONETIC-MIDDLE-NAME" };
     const char *system, *script;
     cx_slots_t *slots;
+    char id[16];
     size_t i;
 
     slots = slots_fill(writer, components_of(name), cx_n_kinds, CX_N_SLOTS,
@@ -308,7 +316,8 @@ write_phonetic(cx_vcard_writer_t *writer, const cx_json_t *name)
         cx_vline_param(writer, "SCRIPT", script);
     }
 
-    cx_vline_param(writer, "ALTID", "1");
+    snprintf(id, sizeof(id), "%u", alt_id);
+    cx_vline_param(writer, "ALTID", id);
     n_mirror(writer, slots);
     slots_write(writer, slots, n_length(writer, slots));
     cx_vline_end(writer);
@@ -346,15 +355,6 @@ write_n(cx_vcard_writer_t *writer, const cx_json_t *name, unsigned alt_id)
     char id[16];
 
     cx_vline_begin(writer, NULL, "N");
-
-    if (components == NULL) {
-        /* 3.0 must have one (RFC 2426, 3.1.2): all in one place */
-        cx_vline_value(writer);
-        cx_vline_text(writer, cx_jscontact_full_name(writer->ctx, name));
-        cx_vline_raw(writer, ";;;;");
-        cx_vline_end(writer);
-        return;
-    }
 
     if (writer->version == CX_VCARD_4) {
         sort_param(writer, name);
@@ -422,10 +422,11 @@ cx_vcard_write_name(cx_vcard_writer_t *writer, const cx_json_t *card)
 
         if (has_phonetic(components_of(name)) && !writer->brief
             && writer->language == NULL) {
-            write_phonetic(writer, name);
+            write_phonetic(writer, name, alt_id);
         }
 
     } else if (writer->version == CX_VCARD_3) {
+        /* it must be there (RFC 2426, 3.1.2): all in one place */
         cx_vline_begin(writer, NULL, "N");
         cx_vline_value(writer);
         cx_vline_text(writer, full[0] == '\0' ? "?" : full);
@@ -506,8 +507,8 @@ join_old(cx_buf_t *buf, const cx_json_t *address, int place)
 }
 
 
-/* "12 Main Street" and "Hauptstrasse 12" differ by country: without an order,
- * the number goes first only before an address in Latin letters. */
+/* In the order in which the card has them, be it ordered or not: whoever made
+ * it knows better than we whether the number goes before the street. */
 static void
 fill_old(const cx_vcard_writer_t *writer, cx_slots_t *slots,
          const cx_json_t *address)

@@ -247,12 +247,15 @@ void ngx_http_cardx_count(ngx_http_cardx_ctx_t *ctx,
 
 ngx_int_t ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_reply_pt handler, u_char *command, size_t len);
+ngx_int_t ngx_http_cardx_suspend(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
 void ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
 
 ngx_int_t ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 ngx_int_t ngx_http_cardx_set_etag(ngx_http_request_t *r, ngx_str_t *etag);
 ngx_int_t ngx_http_cardx_send(ngx_http_request_t *r, ngx_str_t *type,
+    u_char *data, size_t len);
+ngx_int_t ngx_http_cardx_send_tagged(ngx_http_request_t *r, ngx_str_t *type,
     u_char *data, size_t len);
 ngx_int_t ngx_http_cardx_refuse(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status);
@@ -270,6 +273,7 @@ ngx_int_t ngx_http_cardx_metrics_zone(ngx_conf_t *cf,
     ngx_http_cardx_main_conf_t *cmcf);
 
 
+extern ngx_str_t     ngx_http_cardx_status_names[];
 extern ngx_module_t  ngx_http_cardx_module;
 
 

@@ -15,6 +15,13 @@
 #include "ngx_http_cardx.h"
 
 
+/* for one event; more would keep the other connections waiting */
+#define NGX_HTTP_CARDX_READS   8
+
+/* what the parser may keep while it has nothing to parse */
+#define NGX_HTTP_CARDX_BUFFER  (256 * 1024)
+
+
 static void ngx_http_cardx_read_handler(ngx_event_t *rev);
 static void ngx_http_cardx_write_handler(ngx_event_t *wev);
 static void ngx_http_cardx_add_read(void *data);
@@ -96,6 +103,10 @@ ngx_http_cardx_attach(ngx_http_cardx_link_t *link)
     ac->c.reader->fn = &ngx_http_cardx_reply_functions;
     ac->c.reader->privdata = link;
 
+    /* by default each burst of replies would have a new buffer */
+
+    ac->c.reader->maxbuf = NGX_HTTP_CARDX_BUFFER;
+
     return NGX_OK;
 }
 
@@ -103,15 +114,27 @@ ngx_http_cardx_attach(ngx_http_cardx_link_t *link)
 static void
 ngx_http_cardx_read_handler(ngx_event_t *rev)
 {
+    int                     left;
+    ngx_uint_t              i;
     ngx_connection_t       *c;
     ngx_http_cardx_link_t  *link;
 
     c = rev->data;
     link = c->data;
 
-    /* the context may be freed in here */
+    for (i = 0; i < NGX_HTTP_CARDX_READS; i++) {
 
-    redisAsyncHandleRead(link->ac);
+        /* the context may be freed in here, and c with it */
+
+        redisAsyncHandleRead(link->ac);
+
+        if (link->ac == NULL
+            || ngx_socket_nread(c->fd, &left) == -1
+            || left == 0)
+        {
+            break;
+        }
+    }
 }
 
 
@@ -319,7 +342,10 @@ ngx_http_cardx_create_string(const redisReadTask *task, char *str, size_t len)
     node->str = ngx_pnalloc(ticket->ctx->request->pool, len);
 
     if (node->str == NULL) {
-        node->type = REDIS_REPLY_NIL;
+
+        /* no nil: an absent mark would grant */
+
+        node->type = REDIS_REPLY_ERROR;
         return node;
     }
 

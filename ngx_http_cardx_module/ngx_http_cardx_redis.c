@@ -29,8 +29,6 @@
 #define NGX_HTTP_CARDX_WATCH        250
 
 
-static ngx_http_cardx_link_t *ngx_http_cardx_link(
-    ngx_http_cardx_redis_t *redis);
 static void ngx_http_cardx_connect(ngx_http_cardx_link_t *link);
 static ngx_int_t ngx_http_cardx_setup(ngx_http_cardx_link_t *link);
 static void ngx_http_cardx_setup_reply(redisAsyncContext *ac, void *data,
@@ -99,7 +97,7 @@ ngx_http_cardx_redis_ask(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_link_t    *link;
     ngx_http_cardx_ticket_t  *ticket;
 
-    link = ngx_http_cardx_link(redis);
+    link = redis->link;
 
     if (link == NULL
         || link->state != NGX_HTTP_CARDX_LINK_READY
@@ -150,7 +148,7 @@ ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis, u_char *command,
 {
     ngx_http_cardx_link_t  *link;
 
-    link = ngx_http_cardx_link(redis);
+    link = redis->link;
 
     if (link == NULL || link->ac == NULL) {
         return;
@@ -277,19 +275,6 @@ ngx_http_cardx_deadline_handler(ngx_event_t *ev)
 
         ngx_http_cardx_deliver(ticket, NULL);
     }
-}
-
-
-static ngx_http_cardx_link_t *
-ngx_http_cardx_link(ngx_http_cardx_redis_t *redis)
-{
-    /* after a reload in single process mode nothing calls init_process */
-
-    if (redis->link == NULL) {
-        (void) ngx_http_cardx_redis_init((ngx_cycle_t *) ngx_cycle, redis);
-    }
-
-    return redis->link;
 }
 
 

@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_cardx.h"
+#include "cx_etag.h"
 
 
 static void ngx_http_cardx_cleanup(void *data);
@@ -229,7 +230,10 @@ ngx_http_cardx_count(ngx_http_cardx_ctx_t *ctx,
 }
 
 
-/* Asks Redis; who can not be asked is a miss.  For content handlers. */
+/*
+ * Asks Redis.  NGX_BUSY: the handler will be called; else Redis is away, and
+ * what is returned is what became of the fallback.
+ */
 
 ngx_int_t
 ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx, ngx_http_cardx_reply_pt handler,
@@ -254,20 +258,33 @@ ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx, ngx_http_cardx_reply_pt handler,
         r->read_event_handler = ngx_http_test_reading;
     }
 
-    return NGX_AGAIN;
+    return NGX_BUSY;
 }
 
 
-/* Ends what a content handler began and a reply went on with. */
+/* The end of a content handler, which may have to wait, ... */
+
+ngx_int_t
+ngx_http_cardx_suspend(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc)
+{
+    if (rc != NGX_BUSY) {
+        return rc;
+    }
+
+    ctx->request->main->count++;
+
+    return NGX_DONE;
+}
+
+
+/* ... and of what it waited for, which may have to wait again. */
 
 void
 ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc)
 {
-    if (rc == NGX_AGAIN && ctx->ticket) {
-        return;
+    if (rc != NGX_BUSY) {
+        ngx_http_finalize_request(ctx->request, rc);
     }
-
-    ngx_http_finalize_request(ctx->request, rc);
 }
 
 
@@ -355,6 +372,48 @@ ngx_http_cardx_send(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
     out.next = NULL;
 
     return ngx_http_output_filter(r, &out);
+}
+
+
+/* A 200 whose ETag is set, or a 304 if the client has it (RFC 9110, 13.1). */
+
+ngx_int_t
+ngx_http_cardx_send_tagged(ngx_http_request_t *r, ngx_str_t *type,
+    u_char *data, size_t len)
+{
+    ngx_str_t         etag;
+    ngx_table_elt_t  *h;
+    static ngx_str_t  name = ngx_string("if-none-match");
+
+    /* there is no date that this could be about, as nginx would think */
+
+    r->headers_in.if_unmodified_since = NULL;
+
+    r->headers_out.status = NGX_HTTP_OK;
+
+    if (r != r->main) {
+        return ngx_http_cardx_send(r, type, data, len);
+    }
+
+    etag = r->headers_out.etag->value;
+
+    h = ngx_http_cardx_find_header(r, &name, NULL);
+
+    while (h) {
+
+        if (cx_etag_match((char *) h->value.data, h->value.len,
+                          (char *) etag.data, etag.len))
+        {
+            r->headers_out.status = NGX_HTTP_NOT_MODIFIED;
+            r->header_only = 1;
+
+            return ngx_http_send_header(r);
+        }
+
+        h = ngx_http_cardx_find_header(r, &name, h);
+    }
+
+    return ngx_http_cardx_send(r, type, data, len);
 }
 
 

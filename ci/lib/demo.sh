@@ -38,12 +38,15 @@ as() {
     fi
 }
 
-# Whether a user can go into a folder (or the nearest that exists).
-reaches() {
-    local user=$1 folder=$2
+# A folder, or the nearest above it that exists.
+nearest() {
+    local folder=$1
     while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
-    as "$user" test -x "$folder" 2>/dev/null
+    echo "$folder"
 }
+
+# Whether a user can go into it.
+reaches() { as "$1" test -x "$(nearest "$2")" 2>/dev/null; }
 
 # Who may not be reached is a checkout below a closed home: then the data
 # stand beside the machine's other data, one folder per checkout.
@@ -87,24 +90,36 @@ running() {
     [ "${exe% (deleted)}" = "$(program "$1")" ]
 }
 
-# end NAME SIGNAL SECONDS: and KILL after that.
-end() {
+# Whether a process still runs: a zombie that nobody has reaped has no exe.
+there() { readlink "/proc/$1/exe" >/dev/null 2>&1; }
+
+# ended NAME SIGNAL SECONDS: whether it ends of that in time.
+ended() {
     local pid i
-    running "$1" || {
-        rm -f "$PIDS/$1.pid"
-        return 0
-    }
+    running "$1" || return 0
     pid=$(pid_of "$1")
     kill "-$2" "$pid" 2>/dev/null
     for ((i = 0; i < $3 * 20; i++)); do
-        kill -0 "$pid" 2>/dev/null || break
+        there "$pid" || return 0
         sleep 0.05
     done
-    if kill -0 "$pid" 2>/dev/null; then
-        say "$1 ($pid) did not end within $3 s: killed"
-        kill -KILL "$pid"
-    fi
-    rm -f "$PIDS/$1.pid"
+    say "$1 ($pid) did not end of $2 within $3 s"
+    return 1
+}
+
+# end NAME SIGNAL SECONDS [SIGNAL SECONDS]: and KILL after that.
+end() {
+    local name=$1 pid
+    pid=$(pid_of "$1")
+    shift
+    until ended "$name" "$1" "$2"; do
+        shift 2
+        [ $# -gt 0 ] || {
+            kill -KILL "$pid"
+            break
+        }
+    done
+    rm -f "$PIDS/$name.pid"
 }
 
 # wait_for SECONDS COMMAND...: until it succeeds.
@@ -136,7 +151,7 @@ check() {
         id "$user" >/dev/null 2>&1 \
             || die "there is no user $user: ci/deps installs what makes it"
         reaches "$user" "$VAR" || die "user $user can't go into" \
-            "$(dirname "$VAR"): choose another folder by CARDX_VAR=..."
+            "$(nearest "$VAR"): choose another folder by CARDX_VAR=..."
     done
 
     [ ${#longest} -le 107 ] || die "the path $VAR is too long for sockets:" \
@@ -148,6 +163,7 @@ check() {
         || die "only $n open files are allowed: raise it, \`ulimit -n 8192\`"
     ulimit -Sn "$n" 2>/dev/null
 
+    nginx_orphans
     if ! running nginx; then
         for n in "$PORT" "$OPS_PORT"; do
             ! busy "$n" || die "port $n is in use: choose others by" \
@@ -389,7 +405,8 @@ demo_template() {
     [ "$(cat "$to/migrated" 2>/dev/null)" != "$sum" ] || return 0
     VAR=$(mktemp -d /tmp/cx.XXXXXX) || exit 1
     CARDX_VAR=$VAR CARDX_FSYNC=off choose_var
-    trap 'end postgres INT 20; rm -rf "$VAR" "$to.new"' EXIT
+    # shellcheck disable=SC2064 # now: nothing of it is known at the end
+    trap "end postgres INT 20; rm -rf '$VAR' '$to.new'" EXIT
     CARDX_FSYNC=off
     folders && postgres_start && migrate || exit 1
     psql_demo -c 'create extension if not exists pgtap' cardx || exit 1
@@ -409,8 +426,8 @@ redis_start() {
         >/dev/null 2>&1 --port 0 --unixsocket "$RUN/redis.sock" \
         --unixsocketperm 770 --daemonize yes --dir "$VAR/redis" \
         --pidfile "$PIDS/redis.pid" --logfile "$LOG/redis.log"
-    wait_for 10 redis-cli -s "$RUN/redis.sock" ping \
-        && wait_for 2 running redis || failed "Redis does not start" \
+    { wait_for 10 redis-cli -s "$RUN/redis.sock" ping \
+        && wait_for 2 running redis; } || failed "Redis does not start" \
         "$LOG/redis.log"
 }
 
@@ -425,6 +442,22 @@ cardxd_start() {
         "$LOG/cardxd.log"
 }
 
+gone() { ! there "$1"; }
+
+# nginx's workers outlive a master that was killed, and keep the ports; ours
+# are known by our log.
+nginx_orphans() {
+    local pid
+    running nginx && return
+    for pid in $(pgrep -x nginx); do
+        if [ -n "$(find "/proc/$pid/fd" -lname "$LOG/nginx-access.log" \
+            2>/dev/null)" ]; then
+            kill -TERM "$pid"
+            wait_for 5 gone "$pid"
+        fi
+    done
+}
+
 nginx_run() {
     env ${CARDX_NGINX_ENV-} "$(program nginx)" -p "$VAR" \
         -e "$LOG/nginx-error.log" -c "$VAR/conf/nginx.conf" "$@" \
@@ -432,16 +465,22 @@ nginx_run() {
 }
 
 nginx_start() {
-    if running nginx; then
-        return 0
-    fi
+    ! running nginx || return 0
     : >"$LOG/nginx-start.log"
-    nginx_run
-    wait_for 10 running nginx || failed "nginx does not start" \
+    { nginx_run && wait_for 10 running nginx; } || failed "nginx does not start" \
         "$LOG/nginx-start.log"
 }
 
 healthy() { curl -sf -m 5 "http://127.0.0.1:$OPS_PORT/healthz"; }
+
+# Only PostgreSQL with the schema, for tests of that.
+demo_database() {
+    choose_var
+    check
+    folders
+    postgres_start && migrate || return 1
+    psql_demo -c 'create extension if not exists pgtap' cardx
+}
 
 # --- commands --------------------------------------------------------------
 
@@ -472,7 +511,8 @@ demo_start() {
 
 demo_stop() {
     [ -n "${VAR-}" ] || choose_var
-    end nginx QUIT 5
+    end nginx QUIT 5 TERM 5
+    nginx_orphans
     end cardxd TERM 20
     end redis TERM 10
     end postgres INT 20

@@ -452,18 +452,18 @@ END
 $$;
 
 
--- Ends a terminal of the current user (A8).  False: there is none; one that
--- is signed out already may be signed out again.
-CREATE FUNCTION cardx.terminal_sign_out(its_terminal integer)
+-- Ends a terminal (A8) of the current user, or of its_user when nobody is
+-- signed in and the caller has seen the terminal's token.  False: there is
+-- none; one that is signed out already may be signed out again.
+CREATE FUNCTION cardx.terminal_sign_out(its_user text, its_terminal integer)
     RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    its_user text := cardx.current_user_id();
 BEGIN
     UPDATE cardx.terminals t
     SET signed_out_at = coalesce(t.signed_out_at, now())
-    WHERE t.terminal_id = its_terminal AND t.user_id = its_user;
+    WHERE t.terminal_id = its_terminal AND t.user_id = its_user
+        AND its_user = coalesce(cardx.current_user_id(), its_user);
 
     IF NOT FOUND THEN
         RETURN false;

@@ -16,29 +16,33 @@ CREATE TABLE cardx.cards (
     picture_version integer NOT NULL DEFAULT 1, -- of what thumbnails show
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    deleted_at timestamptz
+    deleted_at timestamptz,
+    UNIQUE (card_id, user_id)       -- what hangs on a card is its owner's
 );
-CREATE INDEX cards_user ON cardx.cards (user_id, card_id)
-    WHERE deleted_at IS NULL;
+CREATE INDEX cards_user ON cardx.cards (user_id, created_at, card_id);
 
 ALTER TABLE cardx.users ADD CONSTRAINT users_own_card
-    FOREIGN KEY (own_card_id) REFERENCES cardx.cards ON DELETE SET NULL;
+    FOREIGN KEY (own_card_id, user_id)
+        REFERENCES cardx.cards (card_id, user_id)
+        ON DELETE SET NULL (own_card_id);
 
 -- Immutable: another picture is another medium.
 CREATE TABLE cardx.media (
     media_id text COLLATE "C" PRIMARY KEY,
-    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
-    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    card_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
     kind text NOT NULL CHECK (kind IN ('photo', 'logo', 'sound', 'video')),
     type text NOT NULL,
     bytes bigint NOT NULL CHECK (bytes > 0),
     vcard_jpeg bytea,               -- a picture small enough for a vCard 3.0
     created_at timestamptz NOT NULL DEFAULT now(),
-    replaced_at timestamptz         -- no longer the card's; null: current
+    replaced_at timestamptz,        -- no longer the card's; null: current
+    FOREIGN KEY (card_id, user_id) REFERENCES cardx.cards (card_id, user_id)
+        ON DELETE CASCADE
 );
 CREATE UNIQUE INDEX media_current ON cardx.media (card_id, kind)
     WHERE replaced_at IS NULL;
-CREATE INDEX media_user ON cardx.media (user_id);
+CREATE INDEX media_card ON cardx.media (card_id);
 
 -- Chunks of 512 KiB, read by range.
 CREATE TABLE cardx.media_chunks (
@@ -52,35 +56,37 @@ ALTER TABLE cardx.media_chunks ALTER COLUMN data SET STORAGE EXTERNAL;
 
 CREATE TABLE cardx.card_keys (
     key_id text COLLATE "C" PRIMARY KEY,
-    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
-    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    card_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
     key_hash bytea NOT NULL UNIQUE,
     fields text[],                  -- canonical; null: all
     view text COLLATE "C" NOT NULL, -- name of that list, '' for all
     drawn_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     revoked_at timestamptz,
-    scans bigint NOT NULL DEFAULT 0
+    scans bigint NOT NULL DEFAULT 0,
+    FOREIGN KEY (card_id, user_id) REFERENCES cardx.cards (card_id, user_id)
+        ON DELETE CASCADE
 );
 CREATE INDEX card_keys_card ON cardx.card_keys (card_id, drawn_at);
 CREATE INDEX card_keys_live ON cardx.card_keys (card_id, expires_at)
     WHERE revoked_at IS NULL;
-CREATE INDEX card_keys_user ON cardx.card_keys (user_id);
 CREATE INDEX card_keys_expires ON cardx.card_keys (expires_at);
 
 -- Why a holder may see a card, and which fields of it.
 CREATE TABLE cardx.grants (
-    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
+    card_id text COLLATE "C" NOT NULL,
     holder_id text COLLATE "C" NOT NULL
         REFERENCES cardx.users ON DELETE CASCADE,
     via text NOT NULL CHECK (via IN ('key', 'exchange', 'delivery', 'circle',
                                      'match', 'share')),
     source text COLLATE "C" NOT NULL, -- the key's, circle's, ... id
-    owner_id text COLLATE "C" NOT NULL
-        REFERENCES cardx.users ON DELETE CASCADE,
+    owner_id text COLLATE "C" NOT NULL,
     fields text[],                  -- null: all
     granted_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (card_id, holder_id, via, source)
+    PRIMARY KEY (card_id, holder_id, via, source),
+    FOREIGN KEY (card_id, owner_id) REFERENCES cardx.cards (card_id, user_id)
+        ON DELETE CASCADE
 );
 CREATE INDEX grants_holder ON cardx.grants (holder_id, card_id);
 CREATE INDEX grants_owner ON cardx.grants (owner_id);
@@ -88,33 +94,36 @@ CREATE INDEX grants_owner ON cardx.grants (owner_id);
 -- One per (card, view, picture version); image null until drawn.
 CREATE TABLE cardx.thumbnails (
     thumbnail_id text COLLATE "C" PRIMARY KEY,
-    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
-    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    card_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
     view text COLLATE "C" NOT NULL,
     fields text[],
     picture_version integer NOT NULL,
     image bytea,
     created_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (card_id, view, picture_version)
+    UNIQUE (card_id, view, picture_version),
+    FOREIGN KEY (card_id, user_id) REFERENCES cardx.cards (card_id, user_id)
+        ON DELETE CASCADE
 );
-CREATE INDEX thumbnails_user ON cardx.thumbnails (user_id);
 
 -- Thumbnails that show what no longer may be seen, until every edge is known
 -- to have forgotten them.
 CREATE TABLE cardx.gone_thumbnails (
     thumbnail_id text COLLATE "C" PRIMARY KEY,
-    card_id text COLLATE "C" NOT NULL REFERENCES cardx.cards ON DELETE CASCADE,
-    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE
+    card_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    FOREIGN KEY (card_id, user_id) REFERENCES cardx.cards (card_id, user_id)
+        ON DELETE CASCADE
 );
 CREATE INDEX gone_thumbnails_card ON cardx.gone_thumbnails (card_id);
-CREATE INDEX gone_thumbnails_user ON cardx.gone_thumbnails (user_id);
 
 -- The owner's own picture instead of drawn ones.
 CREATE TABLE cardx.own_thumbnails (
-    card_id text COLLATE "C" PRIMARY KEY REFERENCES cardx.cards
-        ON DELETE CASCADE,
-    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
-    image bytea NOT NULL
+    card_id text COLLATE "C" PRIMARY KEY,
+    user_id text COLLATE "C" NOT NULL,
+    image bytea NOT NULL,
+    FOREIGN KEY (card_id, user_id) REFERENCES cardx.cards (card_id, user_id)
+        ON DELETE CASCADE
 );
 
 DO $$

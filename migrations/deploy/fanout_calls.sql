@@ -15,15 +15,16 @@ CREATE INDEX cards_deleted ON cardx.cards (deleted_at)
 -- effect was asked for: keys ("expires" is 0 when they open nothing more),
 -- and the thumbnails of a deleted card.
 CREATE FUNCTION cardx.fanout_card(wanted text)
-    RETURNS TABLE (kind text, name text, expires bigint, view text)
+    RETURNS TABLE (key_hash bytea, expires bigint, view text,
+                   thumbnail_id text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
-        SELECT 'key', encode(k.key_hash, 'hex'),
+        SELECT k.key_hash,
             CASE WHEN k.revoked_at IS NULL AND c.deleted_at IS NULL
                 THEN ceil(extract(epoch FROM k.expires_at))::bigint
                 ELSE 0 END,
-            k.view
+            k.view, NULL
         FROM cardx.cards c
         JOIN cardx.card_keys k USING (card_id)
         LEFT JOIN cardx.outbox o
@@ -33,7 +34,7 @@ CREATE FUNCTION cardx.fanout_card(wanted text)
                 OR greatest(k.drawn_at, k.revoked_at)
                     > coalesce(o.created_at, now()) - interval '1 minute')
         UNION ALL
-        SELECT 'thumbnail', t.thumbnail_id, 0, t.view
+        SELECT NULL, 0, NULL, t.thumbnail_id
         FROM cardx.cards c
         JOIN cardx.thumbnails t USING (card_id)
         WHERE c.card_id = wanted AND c.deleted_at IS NOT NULL;
@@ -63,14 +64,16 @@ CREATE FUNCTION cardx.fanout_scans(names bytea[], counts bigint[])
             AND substr(k.key_hash, 1, 16) = b.name;
     END;
 
--- A rebuild reads these in pages, each after the last one's name.
+-- A rebuild reads these in pages, each after the last one's name; `card` is
+-- null for one that was deleted.
 CREATE FUNCTION cardx.rebuild_cards(after text, page integer)
     RETURNS TABLE (card_id text, revision bigint, card text, media text,
                    keys text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
-        SELECT p.card_id, c.revision, c.card, c.media, c.keys
+        SELECT p.card_id, c.revision, CASE WHEN NOT c.deleted THEN c.card END,
+            c.media, c.keys
         FROM (SELECT DISTINCT k.card_id
               FROM cardx.card_keys k
               WHERE k.card_id > after AND k.expires_at > now()
@@ -78,7 +81,6 @@ CREATE FUNCTION cardx.rebuild_cards(after text, page integer)
               ORDER BY k.card_id
               LIMIT page) p,
             cardx.card_projection(p.card_id) c
-        WHERE NOT c.deleted
         ORDER BY p.card_id;
     END;
 

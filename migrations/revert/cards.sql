@@ -3,7 +3,8 @@
 BEGIN;
 
 ALTER TABLE cardx.users DROP CONSTRAINT users_own_card;
-DROP TABLE cardx.own_thumbnails, cardx.gone_thumbnails, cardx.thumbnails, cardx.grants,
-    cardx.card_keys, cardx.media_chunks, cardx.media, cardx.cards;
+DROP TABLE cardx.own_thumbnails, cardx.gone_thumbnails, cardx.thumbnails,
+    cardx.grants, cardx.card_keys, cardx.media_chunks, cardx.media,
+    cardx.cards;
 
 COMMIT;

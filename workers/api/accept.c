@@ -146,55 +146,6 @@ same(const char *text, size_t len, const char *word)
 }
 
 
-/* How exactly a range names a type: 3 itself, 2 type/\*, 1 *\/\*, 0 not. */
-static int
-type_match(const range_t *range, const char *type)
-{
-    size_t main_len;
-
-    if (same(range->name, range->len, type)) {
-        return 3;
-    }
-
-    main_len = strcspn(type, "/");
-
-    if (range->len == main_len + 2
-        && strncasecmp(range->name, type, main_len) == 0
-        && memcmp(range->name + main_len, "/*", 2) == 0) {
-        return 2;
-    }
-
-    return same(range->name, range->len, "*/*") ? 1 : 0;
-}
-
-
-int
-cx_accept_type(const char *header, const char *type)
-{
-    int match, best, quality;
-    range_t range;
-
-    if (header == NULL || header[strspn(header, " \t,")] == '\0') {
-        return 1000;
-    }
-
-    best = 0;
-    quality = 0;
-
-    while (next_range(&header, &range)) {
-        match = type_match(&range, type);
-
-        if (match > best
-            || (match == best && match > 0 && range.quality > quality)) {
-            best = match;
-            quality = range.quality;
-        }
-    }
-
-    return quality;
-}
-
-
 bool
 cx_accept_parameter(const char *header, const char *type, const char *name,
                     const char *value)

@@ -110,28 +110,28 @@ cx_begin(cx_request_t *r)
 }
 
 
-/* SHA-256 over several texts, kept apart by their lengths, as bytea. */
+/* An HMAC over several texts, kept apart by their lengths, as bytea.  No plain
+ * hash: bodies hold passwords and codes, which could be guessed from one. */
 static char *
 hash_of(cx_request_t *r, const char *first, const char *second,
         const char *third, size_t third_len)
 {
-    char *all;
-    unsigned char hash[CX_SECRET_LEN];
+    char *start;
+    bool ok;
+    size_t start_len;
+    unsigned char *all, hash[CX_SECRET_LEN];
 
-    all = talloc_asprintf(r, "%zu %s%zu %s%zu ", strlen(first), first,
-                          strlen(second), second, third_len);
-    cx_sha256(all, strlen(all), hash);
+    start = talloc_asprintf(r, "%zu %s%zu %s%zu ", strlen(first), first,
+                            strlen(second), second, third_len);
+    start_len = strlen(start);
+    all = talloc_array(r, unsigned char, start_len + third_len);
+    memcpy(all, start, start_len);
+    memcpy(all + start_len, third, third_len);
 
-    /* the body may be long: hashed by itself, then both together */
-    if (third_len > 0) {
-        unsigned char both[2 * CX_SECRET_LEN];
+    ok = cx_hmac(r->api->settings, "idempotency", all, start_len + third_len,
+                 hash);
 
-        memcpy(both, hash, CX_SECRET_LEN);
-        cx_sha256(third, third_len, both + CX_SECRET_LEN);
-        cx_sha256(both, sizeof(both), hash);
-    }
-
-    return cx_pg_bytea(r, hash, sizeof(hash));
+    return ok ? cx_pg_bytea(r, hash, sizeof(hash)) : NULL;
 }
 
 
@@ -156,7 +156,8 @@ make_ticket(cx_request_t *r, const char *key, ticket_t *ticket)
 
     ticket->key_hash = hash_of(r, ticket->scope, key, "", 0);
 
-    if (!cx_derive_from(key, strlen(key), "idempotency", ticket->seal)) {
+    if (ticket->request_hash == NULL || ticket->key_hash == NULL
+        || !cx_derive_from(key, strlen(key), "idempotency", ticket->seal)) {
         cx_problem_pg(r, CX_PG_AWAY);
         return false;
     }

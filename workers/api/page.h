@@ -20,7 +20,7 @@
     "frame-ancestors 'none'"
 
 typedef struct {
-    const char *public_url;   /* for what link previews load */
+    const char *public_url; /* for what link previews load */
     const char *card_id;
     const char *key;          /* CX_KEY_LEN characters, upper case */
     const char *thumbnail_id; /* or NULL */

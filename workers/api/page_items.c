@@ -1,6 +1,7 @@
 #include "page_write.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,10 +14,8 @@ static const char *const schemes[] = { "https:", "http:", "mailto:",
                                        "sip:",   "sips:", "xmpp:" };
 
 
-/* Percent-encodes what may not stand in an address (RFC 3986, 2); `keep` are
- * the characters besides letters and digits that may. */
-static char *
-encode(TALLOC_CTX *ctx, const char *text, const char *keep)
+char *
+cx_page_encode(TALLOC_CTX *ctx, const char *text, const char *keep)
 {
     char hex[4];
     cx_buf_t out;
@@ -47,7 +46,7 @@ cx_page_link(TALLOC_CTX *ctx, const char *uri)
         len = strlen(schemes[i]);
 
         if (strncasecmp(uri, schemes[i], len) == 0 && uri[len] != '\0') {
-            return encode(ctx, uri, UNRESERVED);
+            return cx_page_encode(ctx, uri, UNRESERVED);
         }
     }
 
@@ -161,14 +160,26 @@ cx_page_textable(const cx_json_t *phone)
 }
 
 
-/* RFC 3966: digits, and an extension of its own.  Letters end the number,
- * unless they stand for an extension. */
+static void
+add_digits(cx_buf_t *out, const char *text)
+{
+    for (; *text != '\0' && !isalpha((unsigned char) *text) && *text != ';';
+         text++) {
+        if (*text >= '0' && *text <= '9') {
+            cx_buf_putc(out, *text);
+        }
+    }
+}
+
+
+/* RFC 3966: digits, and those of an extension, which people write after x,
+ * ext. or in that RFC's own way. */
 char *
 cx_page_tel(TALLOC_CTX *ctx, const char *scheme, const char *number)
 {
-    bool extension;
-    size_t digits;
+    size_t start;
     cx_buf_t out;
+    const char *extension;
 
     if (number == NULL) {
         return NULL;
@@ -180,155 +191,27 @@ cx_page_tel(TALLOC_CTX *ctx, const char *scheme, const char *number)
 
     cx_buf_init(&out, ctx);
     cx_buf_puts(&out, scheme);
-    digits = 0;
-    extension = false;
 
-    for (; *number != '\0'; number++) {
-        if (*number >= '0' && *number <= '9') {
-            cx_buf_putc(&out, *number);
-            digits++;
+    number += strspn(number, " (");
 
-        } else if (*number == '+' && digits == 0) {
-            cx_buf_putc(&out, '+');
-
-        } else if (((*number | 0x20) == 'x'
-                    || strncasecmp(number, ";ext", 4) == 0)
-                   && digits > 0 && !extension
-                   && strpbrk(number, "0123456789") != NULL) {
-            cx_buf_puts(&out, ";ext=");
-            extension = true;
-
-        } else if ((isalpha((unsigned char) *number) || *number == ';')
-                   && !extension && strcasestr(number, "ext") != number) {
-            break;
-        }
+    if (*number == '+') {
+        cx_buf_putc(&out, '+');
     }
 
-    return digits >= 2 ? cx_buf_text(&out) : NULL;
-}
+    start = out.len;
+    add_digits(&out, number);
 
-
-static void
-add_part(cx_buf_t *out, const char *separator, const char *text)
-{
-    if (text == NULL || *text == '\0') {
-        return;
-    }
-
-    if (out->len > 0) {
-        cx_buf_puts(out, separator);
-    }
-
-    cx_buf_puts(out, text);
-}
-
-
-/* Postal addresses are written differently everywhere; components that are in
- * order (RFC 9553, 2.5.1) are joined as they stand, others get one line for
- * the street, one for the town and one for the country. */
-char *
-cx_page_address(TALLOC_CTX *ctx, const cx_json_t *address)
-{
-    static const char *const lines[][8] = {
-        { "name", "number", NULL },
-        { "block", "building", "floor", "apartment", "room", NULL },
-        { "district", "subdistrict", "postOfficeBox", NULL },
-        { "postcode", "locality", NULL },
-        { "region", "country", NULL },
-    };
-
-    size_t i, j, k;
-    cx_buf_t out, line;
-    const char *full, *kind;
-    const cx_json_t *parts, *ordered;
-
-    full = cx_json_text(address, "full");
-
-    if (full != NULL && *full != '\0') {
-        return cx_must(talloc_strdup(ctx, full));
-    }
-
-    parts = cx_json_get(address, "components");
-
-    if (parts == NULL || parts->type != CX_JSON_ARRAY) {
+    if (out.len < start + 2) {
         return NULL;
     }
 
-    ordered = cx_json_get(address, "isOrdered");
-    cx_buf_init(&out, ctx);
+    extension = strpbrk(number, "xX");
 
-    if (ordered != NULL && ordered->boolean) {
-        full = cx_json_text(address, "defaultSeparator");
-
-        for (i = 0; i < parts->n; i++) {
-            kind = cx_json_text(parts->items[i], "kind");
-            add_part(&out,
-                     kind != NULL && strcmp(kind, "separator") == 0 ? ""
-                     : full != NULL                                 ? full
-                                                                    : ", ",
-                     cx_json_text(parts->items[i], "value"));
-        }
-
-        return out.len > 0 ? cx_buf_text(&out) : NULL;
+    if (extension != NULL
+        && extension[strcspn(extension, "0123456789")] != '\0') {
+        cx_buf_puts(&out, ";ext=");
+        add_digits(&out, extension + strcspn(extension, "0123456789"));
     }
 
-    for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        cx_buf_init(&line, ctx);
-
-        for (j = 0; lines[i][j] != NULL; j++) {
-            for (k = 0; k < parts->n; k++) {
-                kind = cx_json_text(parts->items[k], "kind");
-
-                if (kind != NULL && strcmp(kind, lines[i][j]) == 0) {
-                    add_part(&line, " ",
-                             cx_json_text(parts->items[k], "value"));
-                }
-            }
-        }
-
-        add_part(&out, "\n", cx_buf_text(&line));
-    }
-
-    return out.len > 0 ? cx_buf_text(&out) : NULL;
-}
-
-
-/* A map that opens everywhere; coordinates are better than words. */
-char *
-cx_page_map(TALLOC_CTX *ctx, const cx_json_t *address)
-{
-    char *end, *text;
-    double latitude, longitude;
-    const char *geo;
-
-    geo = cx_json_text(address, "coordinates");
-
-    if (geo != NULL && strncasecmp(geo, "geo:", 4) == 0) {
-        latitude = strtod(geo + 4, &end);
-
-        if (*end == ',') {
-            longitude = strtod(end + 1, &end);
-
-            return talloc_asprintf(ctx,
-                                   "https://www.openstreetmap.org/"
-                                   "?mlat=%.5f&mlon=%.5f#map=17/%.5f/%.5f",
-                                   latitude, longitude, latitude, longitude);
-        }
-    }
-
-    text = cx_page_address(ctx, address);
-
-    if (text == NULL) {
-        return NULL;
-    }
-
-    for (end = text; *end != '\0'; end++) {
-        if (*end == '\n') {
-            *end = ' ';
-        }
-    }
-
-    return talloc_asprintf(ctx,
-                           "https://www.openstreetmap.org/search?query=%s",
-                           encode(ctx, text, "-._~"));
+    return cx_buf_text(&out);
 }

@@ -6,8 +6,7 @@
 
 static const char *const english[CX_SAY_N] = {
     [CX_SAY_SAVE] = "Save to contacts",
-    [CX_SAY_SAVE_HINT] = "No app, no account: straight into your phone’s "
-                         "contacts.",
+    [CX_SAY_SAVE_HINT] = "No app and no account needed.",
     [CX_SAY_REACH] = "Get in touch",
     [CX_SAY_CALL] = "Call",
     [CX_SAY_TEXT] = "Message",
@@ -58,7 +57,7 @@ static const char *const english[CX_SAY_N] = {
 
 static const char *const chinese[CX_SAY_N] = {
     [CX_SAY_SAVE] = "保存到通讯录",
-    [CX_SAY_SAVE_HINT] = "无需安装应用，无需注册，直接存入手机通讯录。",
+    [CX_SAY_SAVE_HINT] = "无需安装应用，无需注册。",
     [CX_SAY_REACH] = "联系",
     [CX_SAY_CALL] = "电话",
     [CX_SAY_TEXT] = "短信",

@@ -12,6 +12,7 @@ typedef struct {
     cx_buf_t out;
     const cx_page_t *page;
     const cx_json_t *card; /* in the page's language as far as it has it */
+    const char *lang;      /* attribute of what the card says */
 } cx_page_writer_t;
 
 /* Text for an element or a quoted attribute. */
@@ -20,6 +21,10 @@ void cx_html_text(cx_buf_t *out, const char *text);
 /* printf for markup; %s as it is, so for what is ours alone. */
 void cx_html(cx_buf_t *out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Percent-encodes what may not stand in an address (RFC 3986, 2); `keep` are
+ * the characters besides letters and digits that may. */
+char *cx_page_encode(TALLOC_CTX *ctx, const char *text, const char *keep);
 
 /* What may stand in href: an http, https, mailto, tel, sms, geo, sip, sips or
  * xmpp address of the card's, with what does not belong into an address

@@ -204,7 +204,7 @@ serve(volatile unsigned char *begun)
         reason = CX_REASON_LEFT;
     }
 
-    return EXIT_STATUS((int) kind, (int) reason);
+    return reason == CX_REASON_NONE ? 0 : EXIT_STATUS((int) kind, (int) reason);
 }
 
 

@@ -10,22 +10,32 @@
 #define WIDTH CX_THUMBNAIL_WIDTH
 #define HEIGHT CX_THUMBNAIL_HEIGHT
 
-#define PANEL_WIDTH 116
-#define FACE_X 122
+#define PANEL_WIDTH 106
+#define FACE_X 112
 #define FACE_Y 135
-#define FACE_RADIUS 76
+#define FACE_RADIUS 74
 #define RING 5
 
-#define TEXT_X 226
-#define TEXT_WIDTH 226
+#define TEXT_X 216
+#define TEXT_WIDTH 238
+#define BALANCE_STEP 6
+#define PARTS 3 /* name, title, organisation */
 #define TEXT_TOP 22
 #define TEXT_BOTTOM 248
 
 #define BAR_WIDTH 34
 #define BAR_HEIGHT 3
-#define BAR_ABOVE 9
-#define BAR_BELOW 11
-#define LINE_GAP 3
+#define BAR_ABOVE 14
+#define BAR_BELOW 17
+#define SMALL_SIZE 17
+#define PART_GAP 7
+
+/* Of the size of a font, for all scripts alike: above and below the line the
+ * letters stand on, and from line to line. */
+#define ASCENT 0.86
+#define DESCENT 0.22
+#define LEADING 1.24
+
 
 #define LOGO_WIDTH 96
 #define LOGO_HEIGHT 32
@@ -376,8 +386,39 @@ breaks_word(PangoLayout *layout)
 }
 
 
-/* The name as large as it can be: on one line, on two lines, and at last with
- * an ellipsis. */
+static int
+is_whole(PangoLayout *layout)
+{
+    return !pango_layout_is_ellipsized(layout) && !breaks_word(layout);
+}
+
+
+/* Makes the lines of a whole text about as long as each other. */
+static void
+balance(PangoLayout *layout)
+{
+    int width, lines;
+
+    lines = pango_layout_get_line_count(layout);
+
+    if (lines == 1 || !is_whole(layout)) {
+        return;
+    }
+
+    for (width = TEXT_WIDTH; width > TEXT_WIDTH / 4; width -= BALANCE_STEP) {
+        pango_layout_set_width(layout, width * PANGO_SCALE);
+
+        if (pango_layout_get_line_count(layout) > lines || !is_whole(layout)) {
+            break;
+        }
+    }
+
+    pango_layout_set_width(layout, (width + BALANCE_STEP) * PANGO_SCALE);
+}
+
+
+/* The name as large as it can be: on one line, on two, and at last with an
+ * ellipsis. */
 static PangoLayout *
 name_layout(const canvas_t *canvas, const char *name)
 {
@@ -394,8 +435,8 @@ name_layout(const canvas_t *canvas, const char *name)
         layout = cx_text_layout(canvas->cr, name, CX_WEIGHT_BOLD, tries[i].size,
                                 TEXT_WIDTH, tries[i].lines);
 
-        if (i == last
-            || (!pango_layout_is_ellipsized(layout) && !breaks_word(layout))) {
+        if (i == last || is_whole(layout)) {
+            balance(layout);
             return layout;
         }
 
@@ -404,105 +445,129 @@ name_layout(const canvas_t *canvas, const char *name)
 }
 
 
-static PangoLayout *
-line_layout(const canvas_t *canvas, const char *text, cx_weight_t weight,
-            int lines)
-{
-    PangoLayout *layout;
-
-    layout = cx_text_layout(canvas->cr, text, weight, 17, TEXT_WIDTH, lines);
-
-    if (lines == 2 && pango_layout_get_line_count(layout) == 2) {
-        pango_layout_set_spacing(layout, -2 * PANGO_SCALE);
-    }
-
-    return layout;
-}
-
-
-static int
+/* The height of the letters, which does not depend on the fonts that were
+ * found for them, as pango's own does. */
+static double
 height_of(PangoLayout *layout)
 {
-    int height;
+    int size, lines;
 
-    pango_layout_get_pixel_size(layout, NULL, &height);
+    lines = pango_layout_get_line_count(layout);
+    size = pango_font_description_get_size(
+               pango_layout_get_font_description(layout))
+           / PANGO_SCALE;
 
-    return height;
+    return size * (ASCENT + DESCENT + LEADING * (lines - 1));
 }
 
 
-/* Draws a layout at the margin of the card, whatever its own direction. */
-static void
+/* Draws the lines one under the other, from the margin where the card's own
+ * direction begins; returns where they end. */
+static double
 draw_lines(const canvas_t *canvas, PangoLayout *layout, double y,
            unsigned colour)
 {
-    int rtl;
+    int i, size;
+    PangoRectangle box;
+    PangoLayoutLine *line;
 
-    rtl = cx_text_is_rtl(pango_layout_get_text(layout));
-
-    pango_layout_set_alignment(layout, rtl == canvas->rtl ? PANGO_ALIGN_LEFT
-                                                          : PANGO_ALIGN_RIGHT);
+    size = pango_font_description_get_size(
+               pango_layout_get_font_description(layout))
+           / PANGO_SCALE;
 
     set_colour(canvas->cr, colour, 1);
-    cairo_move_to(canvas->cr, place(canvas, TEXT_X, TEXT_WIDTH), y);
-    pango_cairo_show_layout(canvas->cr, layout);
+
+    for (i = 0; i < pango_layout_get_line_count(layout); i++) {
+        line = pango_layout_get_line_readonly(layout, i);
+        pango_layout_line_get_pixel_extents(line, NULL, &box);
+
+        cairo_move_to(canvas->cr, place(canvas, TEXT_X, box.width),
+                      y + size * (ASCENT + LEADING * i));
+        pango_cairo_show_layout_line(canvas->cr, line);
+    }
+
+    return y + height_of(layout);
 }
 
 
-/* Name, bar, title, organisation, as a block in the middle between the top
- * and `bottom`.  When it is too high, title and organisation get one line. */
-static void
-draw_text(const canvas_t *canvas, const char *name, const char *title,
-          const char *organisation, int bottom)
+static double
+draw_bar(const canvas_t *canvas, double y)
 {
-    int i, lines, height;
-    double y;
-    PangoLayout *parts[3];
-    const char *const texts[3] = { name, title, organisation };
-    const unsigned colours[3] = { INK, GREY, canvas->palette->accent };
+    set_colour(canvas->cr, canvas->palette->light, 1);
+    rounded(canvas->cr, place(canvas, TEXT_X, BAR_WIDTH), y, BAR_WIDTH,
+            BAR_HEIGHT, BAR_HEIGHT / 2.0);
+    cairo_fill(canvas->cr);
 
-    for (lines = 2; lines > 0; lines--) {
-        height = 0;
+    return y + BAR_HEIGHT;
+}
 
-        for (i = 0; i < 3; i++) {
-            parts[i] = i == 0 ? name_layout(canvas, name)
-                              : line_layout(canvas, texts[i],
-                                            i == 2 ? CX_WEIGHT_BOLD
-                                                   : CX_WEIGHT_REGULAR,
-                                            lines);
-            height += texts[i][0] != '\0' ? height_of(parts[i]) + LINE_GAP : 0;
+
+/* Lays out name, title and organisation; NULL for what is not there.  Returns
+ * the height of all. */
+static double
+lay_out(const canvas_t *canvas, char *const *texts, int lines,
+        PangoLayout **parts)
+{
+    int i;
+    double height = 0;
+
+    for (i = 0; i < PARTS; i++) {
+        parts[i] = NULL;
+
+        if (texts[i][0] == '\0') {
+            continue;
         }
 
-        height += BAR_ABOVE + BAR_HEIGHT + BAR_BELOW - 2 * LINE_GAP;
-
-        if (height <= bottom - TEXT_TOP) {
-            break;
-        }
+        parts[i] =
+            i == 0 ? name_layout(canvas, texts[i])
+                   : cx_text_layout(canvas->cr, texts[i],
+                                    i == 2 ? CX_WEIGHT_BOLD : CX_WEIGHT_REGULAR,
+                                    SMALL_SIZE, TEXT_WIDTH, lines);
+        height += height_of(parts[i]);
     }
 
-    y = TEXT_TOP + (bottom - TEXT_TOP - height) / 2.0;
+    if (parts[0] != NULL) {
+        height += BAR_ABOVE + BAR_HEIGHT;
+        height += parts[1] != NULL || parts[2] != NULL ? BAR_BELOW : 0;
+    }
 
-    for (i = 0; i < 3; i++) {
-        if (texts[i][0] != '\0') {
-            draw_lines(canvas, parts[i], y, colours[i]);
-            y += height_of(parts[i]) + LINE_GAP;
-        }
+    return parts[1] != NULL && parts[2] != NULL ? height + PART_GAP : height;
+}
 
-        if (i == 0) {
-            y += BAR_ABOVE - LINE_GAP;
-            set_colour(canvas->cr, canvas->palette->light, 1);
-            rounded(canvas->cr, place(canvas, TEXT_X, BAR_WIDTH), y, BAR_WIDTH,
-                    BAR_HEIGHT, BAR_HEIGHT / 2.0);
-            cairo_fill(canvas->cr);
-            y += BAR_HEIGHT + BAR_BELOW;
-        }
+
+/* Name, bar, title, organisation: a block in the middle between the top and
+ * `bottom`.  When it is too high, title and organisation get one line. */
+static void
+draw_text(const canvas_t *canvas, char *const *texts, int bottom)
+{
+    double y, height;
+    PangoLayout *parts[PARTS];
+
+    height = lay_out(canvas, texts, 2, parts);
+
+    if (height > bottom - TEXT_TOP) {
+        height = lay_out(canvas, texts, 1, parts);
+    }
+
+    y = TEXT_TOP + (bottom - TEXT_TOP - height) / 2;
+
+    if (parts[0] != NULL) {
+        y = draw_lines(canvas, parts[0], y, INK);
+        y = draw_bar(canvas, y + BAR_ABOVE) + BAR_BELOW;
+    }
+
+    if (parts[1] != NULL) {
+        y = draw_lines(canvas, parts[1], y, GREY) + PART_GAP;
+    }
+
+    if (parts[2] != NULL) {
+        (void) draw_lines(canvas, parts[2], y, canvas->palette->accent);
     }
 }
 
 
 static void
-draw_all(const canvas_t *canvas, const char *name, const char *title,
-         const char *organisation, const cx_blob_t *photo,
+draw_all(const canvas_t *canvas, char *const *texts, const cx_blob_t *photo,
          const cx_blob_t *logo)
 {
     double x;
@@ -513,10 +578,10 @@ draw_all(const canvas_t *canvas, const char *name, const char *title,
     draw_ring(canvas, x);
 
     if (draw_photo(canvas, x, photo) == -1) {
-        draw_monogram(canvas, x, name);
+        draw_monogram(canvas, x, texts[0]);
     }
 
-    draw_text(canvas, name, title, organisation, draw_logo(canvas, logo));
+    draw_text(canvas, texts, draw_logo(canvas, logo));
 }
 
 
@@ -526,13 +591,13 @@ cx_draw_card(TALLOC_CTX *ctx, const cx_blob_t *name, const cx_blob_t *title,
              const cx_blob_t *logo, cx_blob_t *webp)
 {
     int i;
-    char *texts[3];
+    char *all, *texts[PARTS];
     canvas_t canvas = { .ctx = ctx };
     cx_pixels_t pixels = { .width = WIDTH, .height = HEIGHT };
     cairo_surface_t *surface;
-    const cx_blob_t *const blobs[3] = { name, title, organisation };
+    const cx_blob_t *const blobs[PARTS] = { name, title, organisation };
 
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < PARTS; i++) {
         texts[i] =
             cx_text_clean(ctx, (const char *) blobs[i]->bytes, blobs[i]->len);
         if (texts[i] == NULL) {
@@ -551,15 +616,15 @@ cx_draw_card(TALLOC_CTX *ctx, const cx_blob_t *name, const cx_blob_t *title,
         return CX_REASON_BROKEN;
     }
 
-    cx_text_language(
-        talloc_asprintf(ctx, "%s %s %s", texts[0], texts[1], texts[2]));
+    all = talloc_asprintf(ctx, "%s %s %s", texts[0], texts[1], texts[2]);
+    cx_text_language(all != NULL ? all : "");
 
     surface = surface_of(&pixels);
     canvas.cr = cairo_create(surface);
     canvas.palette = palette_of(texts[0]);
     canvas.rtl = cx_text_is_rtl(texts[0]);
 
-    draw_all(&canvas, texts[0], texts[1], texts[2], photo, logo);
+    draw_all(&canvas, texts, photo, logo);
 
     cairo_destroy(canvas.cr);
     cairo_surface_flush(surface);

@@ -2,13 +2,16 @@
 
 #include <string.h>
 #include <vips/vips.h>
-#include <vips/vector.h>
 
 
 #define RATIO_MAX 100
 #define VCARD_SIDE 720
 #define PICTURE_QUALITY 88
 #define WHITE 255.0
+#define WEBP_HEAD 12
+#define WEBP_ALPHA 0x10
+#define CHUNK_HEAD 8
+#define PIXELS_PER_MM (72 / 25.4)
 
 
 /* vips reports what failed as 0 or -1; the picture is to blame. */
@@ -19,9 +22,29 @@ broken_if(int failed)
 }
 
 
+/* Libraries have their say about strange pictures; the log is not the place
+ * for what a stranger can make them say. */
+static void
+say_nothing(const gchar *domain, GLogLevelFlags level, const gchar *message,
+            gpointer data)
+{
+    (void) domain;
+    (void) level;
+    (void) message;
+    (void) data;
+}
+
+
 int
 cx_pixels_init(const char *program)
 {
+    g_log_set_default_handler(say_nothing, NULL);
+
+    /* orc would write machine code at run time, which the sandbox forbids;
+     * lcms asks for the local time, whose file can not be read. */
+    g_setenv("TZ", "UTC0", TRUE);
+    g_setenv("ORC_CODE", "emulate", TRUE);
+    g_setenv("VIPS_NOVECTOR", "1", TRUE);
     if (vips_init(program) != 0) {
         return -1;
     }
@@ -32,9 +55,6 @@ cx_pixels_init(const char *program)
     vips_operation_block_set("VipsForeignLoadPng", FALSE);
     vips_operation_block_set("VipsForeignLoadWebp", FALSE);
     vips_operation_block_set("VipsForeignLoadHeif", FALSE);
-
-    /* orc writes machine code at run time, which the sandbox forbids. */
-    vips_vector_set_enabled(FALSE);
 
     vips_concurrency_set(1);
     vips_cache_set_max(0);
@@ -68,9 +88,10 @@ open_header(const cx_blob_t *in, VipsImage **image)
 }
 
 
-/* Judges a picture by its header, before anything is decoded. */
+/* Judges a picture by its header, before anything is decoded.  `foreign`: its
+ * colours are not those of sRGB. */
 static cx_reason_t
-check(const cx_blob_t *in)
+check(const cx_blob_t *in, int *foreign)
 {
     gint64 width, height;
     VipsImage *image = NULL;
@@ -89,6 +110,8 @@ check(const cx_blob_t *in)
 
     width = vips_image_get_width(image);
     height = vips_image_get_height(image);
+    *foreign = vips_image_get_typeof(image, VIPS_META_ICC_NAME) != 0
+               || image->Type == VIPS_INTERPRETATION_CMYK;
     g_object_unref(image);
 
     if (width * height > CX_PICTURE_PIXELS_MAX) {
@@ -103,25 +126,46 @@ check(const cx_blob_t *in)
 }
 
 
+/* The savers' own "strip" is not relied on: nothing is left that could be
+ * saved.  The resolution is that of a screen. */
+static void
+forget_metadata(VipsImage *image)
+{
+    char **name, **names;
+
+    names = vips_image_get_fields(image);
+
+    for (name = names; *name != NULL; name++) {
+        vips_image_remove(image, *name);
+    }
+
+    g_strfreev(names);
+
+    image->Xres = image->Yres = PIXELS_PER_MM;
+}
+
+
 /* Decodes a picture once, on the way scaled, turned upright and brought to
- * 8-bit sRGB, into memory.  Three bands, or four with transparency. */
+ * 8-bit sRGB, into memory.  Three bands, or four with transparency.  What is
+ * cut off or damaged is refused, not completed with grey. */
 static cx_reason_t
 load(const cx_blob_t *in, int width, int height, VipsSize size,
      VipsInteresting crop, VipsImage **out)
 {
-    int failed;
+    int failed, foreign;
+    void *p = in->bytes;
     cx_reason_t reason;
     VipsImage *small = NULL, *rgb = NULL;
 
-    reason = check(in);
+    reason = check(in, &foreign);
     if (reason != CX_REASON_NONE) {
         return reason;
     }
 
-    failed = vips_thumbnail_buffer(in->bytes, in->len, &small, width, "height",
-                                   height, "size", size, "crop", crop,
-                                   "export_profile", "srgb", "fail_on",
-                                   VIPS_FAIL_ON_ERROR, NULL);
+    failed = vips_thumbnail_buffer(
+        p, in->len, &small, width, "height", height, "size", size, "crop", crop,
+        "option_string", "[fail_on=error]", foreign ? "export_profile" : NULL,
+        "srgb", NULL);
 
     if (failed) {
         return CX_REASON_BROKEN;
@@ -137,8 +181,14 @@ load(const cx_blob_t *in, int width, int height, VipsSize size,
     *out = vips_image_copy_memory(rgb);
     g_object_unref(rgb);
 
-    return broken_if(*out == NULL || (*out)->BandFmt != VIPS_FORMAT_UCHAR
-                     || (*out)->Bands < 3 || (*out)->Bands > 4);
+    if (*out == NULL || (*out)->BandFmt != VIPS_FORMAT_UCHAR
+        || (*out)->Bands < 3 || (*out)->Bands > 4) {
+        return CX_REASON_BROKEN;
+    }
+
+    forget_metadata(*out);
+
+    return CX_REASON_NONE;
 }
 
 
@@ -212,11 +262,56 @@ save_png(TALLOC_CTX *ctx, VipsImage *image, cx_blob_t *out)
 }
 
 
+/* Keeps of a WebP's chunks (RIFF, of the WebP container specification) those
+ * that are the picture: libvips 8.14 writes EXIF even when told to strip. */
+static cx_reason_t
+strip_webp(cx_blob_t *webp)
+{
+    size_t at, to, size;
+    unsigned char *p = webp->bytes;
+
+    to = WEBP_HEAD;
+
+    for (at = WEBP_HEAD; at + CHUNK_HEAD <= webp->len; at += size) {
+        size = (size_t) p[at + 4] | (size_t) p[at + 5] << 8
+               | (size_t) p[at + 6] << 16 | (size_t) p[at + 7] << 24;
+        size += CHUNK_HEAD + size % 2;
+
+        if (size > webp->len - at) {
+            return CX_REASON_BROKEN;
+        }
+
+        if (memcmp(p + at, "VP8", 3) != 0 && memcmp(p + at, "ALPH", 4) != 0) {
+            continue;
+        }
+
+        memmove(p + to, p + at, size);
+
+        if (memcmp(p + to, "VP8X", 4) == 0) {
+            p[to + CHUNK_HEAD] &= WEBP_ALPHA;
+        }
+
+        to += size;
+    }
+
+    webp->len = to;
+    size = to - CHUNK_HEAD;
+
+    p[4] = (unsigned char) size;
+    p[5] = (unsigned char) (size >> 8);
+    p[6] = (unsigned char) (size >> 16);
+    p[7] = (unsigned char) (size >> 24);
+
+    return CX_REASON_NONE;
+}
+
+
 static cx_reason_t
 save_webp(TALLOC_CTX *ctx, VipsImage *image, int quality, cx_blob_t *out)
 {
     size_t len;
     void *bytes;
+    cx_reason_t reason;
 
     if (vips_webpsave_buffer(image, &bytes, &len, "Q", quality, "strip", TRUE,
                              "smart_subsample", TRUE, NULL)
@@ -224,7 +319,9 @@ save_webp(TALLOC_CTX *ctx, VipsImage *image, int quality, cx_blob_t *out)
         return CX_REASON_BROKEN;
     }
 
-    return keep(ctx, bytes, len, out);
+    reason = keep(ctx, bytes, len, out);
+
+    return reason == CX_REASON_NONE ? strip_webp(out) : reason;
 }
 
 

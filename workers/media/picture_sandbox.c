@@ -21,10 +21,12 @@
 #define TASKS_MAX 1024
 
 #if defined(__x86_64__)
-#define ARGUMENT_PATH(u) ((u)->uc_mcontext.gregs[REG_RSI])
+#define ARGUMENT_0(u) ((u)->uc_mcontext.gregs[REG_RDI])
+#define ARGUMENT_1(u) ((u)->uc_mcontext.gregs[REG_RSI])
 #define RESULT(u) ((u)->uc_mcontext.gregs[REG_RAX])
 #elif defined(__aarch64__)
-#define ARGUMENT_PATH(u) ((u)->uc_mcontext.regs[1])
+#define ARGUMENT_0(u) ((u)->uc_mcontext.regs[0])
+#define ARGUMENT_1(u) ((u)->uc_mcontext.regs[1])
 #define RESULT(u) ((u)->uc_mcontext.regs[0])
 #else
 #error "the registers of a system call are not known for this processor"
@@ -67,14 +69,12 @@ static const int allowed[] = {
 
 /* What libraries ask about the machine; they live with a refusal. */
 static const int refused[] = {
-    SCMP_SYS(access),
-    SCMP_SYS(faccessat),
-    SCMP_SYS(faccessat2),
     SCMP_SYS(get_mempolicy),
     SCMP_SYS(getcwd),
     SCMP_SYS(getegid),
     SCMP_SYS(geteuid),
     SCMP_SYS(getgid),
+    SCMP_SYS(getpeername),
     SCMP_SYS(getrlimit),
     SCMP_SYS(getrusage),
     SCMP_SYS(getuid),
@@ -97,6 +97,13 @@ static const int refused[] = {
     SCMP_SYS(statx),
     SCMP_SYS(sysinfo),
     SCMP_SYS(uname),
+};
+
+static const int trapped[] = {
+    SCMP_SYS(access),
+    SCMP_SYS(faccessat),
+    SCMP_SYS(faccessat2),
+    SCMP_SYS(openat),
 };
 
 
@@ -143,12 +150,14 @@ cx_sandbox_keep(const char *path)
 }
 
 
-/* Answers an openat() that the filter caught: a kept file, or none.  Runs in
- * the thread that called it, and calls nothing that takes a lock. */
+/* Answers a call for a file that the filter caught, openat(), access() or
+ * faccessat(): a kept file is there, no other is.  Runs in the thread that
+ * called, and takes no lock. */
 static void
-on_open(int signo, siginfo_t *info, void *context)
+on_file(int signo, siginfo_t *info, void *context)
 {
     int i;
+    long result;
     const char *path;
     ucontext_t *u = context;
 
@@ -158,16 +167,24 @@ on_open(int signo, siginfo_t *info, void *context)
         _exit(128 + SIGSYS);
     }
 
-    path = (const char *) ARGUMENT_PATH(u);
-    RESULT(u) = -EACCES;
+    path = (const char *) (info->si_syscall == __SNR_access ? ARGUMENT_0(u)
+                                                            : ARGUMENT_1(u));
+    result = -EACCES;
 
     for (i = 0; i < sandbox.count; i++) {
         if (strcmp(sandbox.path[i], path) == 0) {
-            i = dup(FIRST_FILE + i);
-            RESULT(u) = i == -1 ? -EMFILE : i;
-            return;
+            result = 0;
+
+            if (info->si_syscall == __SNR_openat) {
+                result = dup(FIRST_FILE + i);
+                result = result == -1 ? -EMFILE : result;
+            }
+
+            break;
         }
     }
+
+    RESULT(u) = result;
 }
 
 
@@ -223,7 +240,9 @@ add_rules(scmp_filter_ctx f)
         f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
         SCMP_A1(SCMP_CMP_MASKED_EQ, ~7ULL, 0)); /* F_DUPFD to F_GETLK */
 
-    failed |= seccomp_rule_add(f, SCMP_ACT_TRAP, SCMP_SYS(openat), 0);
+    for (i = 0; i < COUNT(trapped); i++) {
+        failed |= seccomp_rule_add(f, SCMP_ACT_TRAP, trapped[i], 0);
+    }
 
     return failed ? -1 : 0;
 }
@@ -312,7 +331,7 @@ set_files(int fd)
 int
 cx_sandbox_enter(int fd)
 {
-    struct sigaction act = { .sa_sigaction = on_open, .sa_flags = SA_SIGINFO };
+    struct sigaction act = { .sa_sigaction = on_file, .sa_flags = SA_SIGINFO };
 
     if (set_files(fd) == -1 || set_limits() == -1) {
         return -1;

@@ -13,6 +13,8 @@
 #define ACCENTS_MAX 2 /* of those that stack without end on any letter */
 #define VIRAMA 9      /* the combining class of signs that join two letters */
 #define THREADS_WAIT 200
+#define ZWNJ 0x200c
+#define ZWJ 0x200d
 
 
 /* The fonts, and nothing else of what the machine has: a few are searched
@@ -182,25 +184,34 @@ wait_for_threads(void)
 }
 
 
-/* Lays out and draws each script once, then forgets the picture. */
+/* Lays out and draws each script in the common sizes, and forgets it. */
 static void
 warm_up(void)
 {
-    size_t i;
+    size_t i, k;
     cairo_t *cr;
     PangoLayout *layout;
     cairo_surface_t *surface;
+    static const struct {
+        cx_weight_t weight;
+        int size;
+    } kinds[] = { { CX_WEIGHT_BOLD, 38 },
+                  { CX_WEIGHT_REGULAR, 17 },
+                  { CX_WEIGHT_BOLD, 17 },
+                  { CX_WEIGHT_BOLD, 68 } };
 
     surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, 480, 64);
     cr = cairo_create(surface);
 
-    for (i = 0; i < 2 * G_N_ELEMENTS(samples); i++) {
-        cx_text_language(samples[i / 2]);
-        layout = cx_text_layout(cr, samples[i / 2],
-                                i % 2 ? CX_WEIGHT_BOLD : CX_WEIGHT_REGULAR, 20,
-                                480, 1);
-        pango_cairo_show_layout(cr, layout);
-        g_object_unref(layout);
+    for (i = 0; i < G_N_ELEMENTS(samples); i++) {
+        cx_text_language(samples[i]);
+
+        for (k = 0; k < G_N_ELEMENTS(kinds); k++) {
+            layout = cx_text_layout(cr, samples[i], kinds[k].weight,
+                                    kinds[k].size, 480, 1);
+            pango_cairo_show_layout(cr, layout);
+            g_object_unref(layout);
+        }
     }
 
     cairo_destroy(cr);
@@ -250,15 +261,11 @@ cx_text_init(void)
 }
 
 
-/* Characters that order or hide text, and could make one name look like
- * another; joiners stay, since several scripts are written with them. */
+/* Characters that order or hide text could make one name look like another,
+ * and those without a glyph look broken. */
 static int
 is_shown(gunichar c)
 {
-    if (c == 0x200c || c == 0x200d) {
-        return 1;
-    }
-
     switch (g_unichar_type(c)) {
     case G_UNICODE_CONTROL:
     case G_UNICODE_FORMAT:
@@ -290,39 +297,53 @@ marks_fit(gunichar c, int *marks, int *accents)
 }
 
 
+/* Joiners stay between letters, since several scripts are written with
+ * them; spaces become one, and none at the ends. */
+static void
+append_clean(GString *s, gunichar c, gunichar *joiner, int *space)
+{
+    if (*space && s->len > 0) {
+        g_string_append_c(s, ' ');
+
+    } else if (*joiner != 0 && s->len > 0
+               && (g_unichar_isalpha(c) || g_unichar_ismark(c))) {
+        g_string_append_unichar(s, *joiner);
+    }
+
+    g_string_append_unichar(s, c);
+    *joiner = 0;
+    *space = 0;
+}
+
+
 char *
 cx_text_clean(TALLOC_CTX *ctx, const char *bytes, size_t len)
 {
     int n, space, marks, accents;
     char *valid, *composed, *p, *out;
     GString *s;
-    gunichar c;
+    gunichar c, joiner;
 
     valid = g_utf8_make_valid(bytes != NULL ? bytes : "", (gssize) len);
     composed = g_utf8_normalize(valid, -1, G_NORMALIZE_DEFAULT_COMPOSE);
     s = g_string_new(NULL);
     n = space = marks = accents = 0;
+    joiner = 0;
 
     for (p = composed; *p != '\0' && n < CHARACTERS_MAX;
          p = g_utf8_next_char(p)) {
         c = g_utf8_get_char(p);
 
         if (g_unichar_isspace(c)) {
-            space = s->len > 0;
-            continue;
-        }
+            space = 1;
 
-        if (!is_shown(c) || !marks_fit(c, &marks, &accents)) {
-            continue;
-        }
+        } else if (c == ZWNJ || c == ZWJ) {
+            joiner = c;
 
-        if (space) {
-            g_string_append_c(s, ' ');
-            space = 0;
+        } else if (is_shown(c) && marks_fit(c, &marks, &accents)) {
+            append_clean(s, c, &joiner, &space);
+            n++;
         }
-
-        g_string_append_unichar(s, c);
-        n++;
     }
 
     out = talloc_strdup(ctx, s->str);
@@ -348,7 +369,6 @@ cx_text_is_rtl(const char *text)
         }
 
         switch (g_unichar_get_script(c)) {
-
         case G_UNICODE_SCRIPT_ARABIC:
         case G_UNICODE_SCRIPT_HEBREW:
         case G_UNICODE_SCRIPT_SYRIAC:
@@ -402,11 +422,11 @@ letter_end(const char *p)
             continue;
         }
 
-        if (c != 0x200d && c != 0x200c && !(joined && g_unichar_isalpha(c))) {
+        if (c != ZWJ && c != ZWNJ && !(joined && g_unichar_isalpha(c))) {
             break;
         }
 
-        joined = c == 0x200d;
+        joined = c == ZWJ;
     }
 
     return p;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +74,24 @@ cx_supervisor_lock(const char *dir)
     }
 
     return true;
+}
+
+
+/* Pid files of a predecessor that was killed and had more workers. */
+static void
+cx_supervisor_tidy(const char *dir)
+{
+    char pattern[4096];
+    glob_t found;
+    size_t i;
+
+    snprintf(pattern, sizeof(pattern), "%s/api-*.pid", dir);
+    if (glob(pattern, 0, NULL, &found) == 0) {
+        for (i = 0; i < found.gl_pathc; i++) {
+            unlink(found.gl_pathv[i]);
+        }
+        globfree(&found);
+    }
 }
 
 
@@ -306,6 +325,8 @@ main(int argc, char **argv)
         || !cx_sockets_open(s.settings, s.fds)) {
         return 1;
     }
+
+    cx_supervisor_tidy(s.settings->pid_dir);
 
     s.crew = cx_crew_new(NULL, s.settings, s.path, s.fds);
     if (s.crew == NULL) {

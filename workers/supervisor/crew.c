@@ -318,7 +318,11 @@ cx_crew_ended(cx_crew_t *crew, pid_t pid, int status)
 
     w = &crew->workers[i];
     cx_worker_log(w, pid, status, crew->stopping);
-    cx_pid_remove(crew->pid_dir, w->name, pid);
+
+    /* Until it runs again its pid file says that it does not. */
+    if (crew->stopping) {
+        cx_pid_remove(crew->pid_dir, w->name, pid);
+    }
 
     now = cx_now();
     if (now - w->since >= CX_UP_ENOUGH) {

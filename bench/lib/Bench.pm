@@ -1,0 +1,118 @@
+package Bench;
+
+# What the measurements share: server CPU from /proc, rounds taken in turn,
+# medians, and the RESULT lines.
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use POSIX ();
+
+our @EXPORT_OK = qw(cores cpu_seconds children median pinned result rounds
+    wrk);
+
+my $ticks = POSIX::sysconf(POSIX::_SC_CLK_TCK());
+
+# The core for servers and the core for the load; the same if there is one.
+sub cores {
+    my $n = () = do { open my $in, '<', '/proc/cpuinfo'; local $/;
+        <$in> =~ /^processor/mg };
+    return $n > 1 ? (0, 1) : (0, 0);
+}
+
+# User and system time of processes so far, in seconds.
+sub cpu_seconds {
+    my $sum = 0;
+    for my $pid (@_) {
+        open my $in, '<', "/proc/$pid/stat" or next;
+        my ($rest) = <$in> =~ /\) (.*)/;
+        my @field = split ' ', $rest;
+        $sum += $field[11] + $field[12];
+    }
+    return $sum / $ticks;
+}
+
+# A process and all below it.
+sub children {
+    my ($pid) = @_;
+    my @all = ($pid);
+    for my $task (glob "/proc/$pid/task/*/children") {
+        open my $in, '<', $task or next;
+        push @all, map { children($_) } split ' ', <$in> // '';
+    }
+    return @all;
+}
+
+sub pinned {
+    my ($core, @pids) = @_;
+    system("taskset -apc $core $_ >/dev/null 2>&1") for @pids;
+}
+
+sub median {
+    my @sorted = sort { $a <=> $b } @_;
+    return $sorted[$#sorted / 2];
+}
+
+# One run of wrk, on the load's core: {requests, bad, per_second, p50, p99}.
+sub wrk {
+    my (%o) = @_;
+    my (undef, $core) = cores();
+    my @command = ('taskset', '-c', $core, 'wrk', '-t1',
+        '-c', $o{connections} || 64, '-d', ($o{seconds} || 3) . 's',
+        '--latency');
+    push @command, '-s', $o{script} if $o{script};
+    push @command, map { ('-H', $_) } @{ $o{headers} || [] };
+    push @command, $o{url}, @{ $o{arguments} || [] };
+
+    open my $out, '-|', @command or die "wrk: $!";
+    my $text = do { local $/; <$out> };
+    close $out or die "wrk failed:\n$text";
+
+    my ($requests) = $text =~ /(\d+) requests in/ or die "wrk said:\n$text";
+    my ($bad) = $text =~ /Non-2xx or 3xx responses: (\d+)/;
+    my ($per_second) = $text =~ m{Requests/sec:\s+([\d.]+)};
+    my %unit = (us => 1e-3, ms => 1, s => 1e3);
+    my %latency = map { $_ => ($text =~ /^\s+$_%\s+([\d.]+)(us|ms|s)/m
+        ? $1 * $unit{$2} : 0) } 50, 99;
+    return { requests => $requests, bad => $bad || 0,
+        per_second => $per_second, p50 => $latency{50}, p99 => $latency{99} };
+}
+
+# Measures several things in turn, `rounds` times, after one round that does
+# not count.  Each is {name, pids => [...], run => sub -> wrk's hash}.  Gives
+# {name => {us, per_second, p50, p99}}: medians; us is server CPU per request.
+sub rounds {
+    my ($rounds, @things) = @_;
+    my %all;
+
+    for my $round (0 .. $rounds) {
+        for my $thing (@things) {
+            my $before = cpu_seconds(@{ $thing->{pids} });
+            my $run = $thing->{run}->();
+            my $used = cpu_seconds(@{ $thing->{pids} }) - $before;
+            die "$thing->{name}: $run->{bad} of $run->{requests} failed\n"
+                if $run->{bad} || !$run->{requests};
+            next if !$round;
+            push @{ $all{ $thing->{name} }{us} },
+                1e6 * $used / $run->{requests};
+            push @{ $all{ $thing->{name} }{$_} }, $run->{$_}
+                for qw(per_second p50 p99);
+        }
+    }
+
+    for my $name (keys %all) {
+        $_ = median(@$_) for values %{ $all{$name} };
+    }
+    return \%all;
+}
+
+# The line for programs: met, if the value is within the goal.
+sub result {
+    my ($name, $value, $goal, $format) = @_;
+    printf "RESULT %s %s %s %s\n", $name,
+        sprintf($format || '%.2f', $value), $goal,
+        $value <= $goal ? 'met' : 'short';
+}
+
+1;

@@ -1,0 +1,228 @@
+
+/*
+ * The access token's check, in the access phase.  Who can not be told from
+ * what stands in Redis passes without a user: the worker asks PostgreSQL.
+ */
+
+
+#include "ngx_http_cardx.h"
+
+
+static ngx_int_t ngx_http_cardx_auth_begin(ngx_http_request_t *r,
+    ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_auth_parse(ngx_http_request_t *r,
+    cx_id_key_t *id_key, cx_token_t *token);
+static void ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+static ngx_http_cardx_auth_e ngx_http_cardx_auth_judge(redisReply *reply);
+
+
+ngx_int_t
+ngx_http_cardx_auth_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_cardx_ctx_t       *ctx;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    if (!clcf->auth) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_cardx_create_ctx(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* what is known is not asked again after an internal redirect */
+
+    if (ctx->auth == NGX_HTTP_CARDX_AUTH_NONE) {
+
+        rc = ngx_http_cardx_auth_begin(r, ctx);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    switch (ctx->auth) {
+
+    case NGX_HTTP_CARDX_AUTH_WAITING:
+        return NGX_AGAIN;
+
+    case NGX_HTTP_CARDX_AUTH_VERIFIED:
+        return NGX_OK;
+
+    case NGX_HTTP_CARDX_AUTH_REFUSED:
+        return ngx_http_cardx_unauthorized(r);
+
+    default: /* NGX_HTTP_CARDX_AUTH_UNKNOWN */
+        return NGX_DECLINED;
+    }
+}
+
+
+static ngx_int_t
+ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
+{
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    ctx->path = NGX_HTTP_CARDX_AUTH;
+
+    ctx->token = ngx_palloc(r->pool, sizeof(cx_token_t));
+    if (ctx->token == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (ngx_http_cardx_auth_parse(r, clcf->id_key, ctx->token) != NGX_OK) {
+        ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MALFORMED);
+        return NGX_OK;
+    }
+
+    p = ngx_http_cardx_command(command, 3);
+    p = ngx_http_cardx_literal(p, "MGET");
+
+    len = cx_token_name(name, ctx->token);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    len = cx_terminal_name(name, ctx->token);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    if (ngx_http_cardx_redis_ask(ctx, clcf->redis, ngx_http_cardx_auth_reply,
+                                 command, p - command)
+        != NGX_OK)
+    {
+        ctx->auth = NGX_HTTP_CARDX_AUTH_UNKNOWN;
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MISS);
+        return NGX_OK;
+    }
+
+    ctx->auth = NGX_HTTP_CARDX_AUTH_WAITING;
+
+    /* as in limit_req: a client that leaves while waiting is noticed */
+
+    if (r->connection->read->ready) {
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    return NGX_OK;
+}
+
+
+/* Authorization: Bearer <token> (RFC 6750, 2.1) */
+
+static ngx_int_t
+ngx_http_cardx_auth_parse(ngx_http_request_t *r, cx_id_key_t *id_key,
+    cx_token_t *token)
+{
+    ngx_str_t  value;
+
+    if (r->headers_in.authorization == NULL) {
+        return NGX_DECLINED;
+    }
+
+    value = r->headers_in.authorization->value;
+
+    if (value.len < sizeof("Bearer ") - 1
+        || ngx_strncasecmp(value.data, (u_char *) "Bearer ",
+                           sizeof("Bearer ") - 1)
+           != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    value.len -= sizeof("Bearer ") - 1;
+    value.data += sizeof("Bearer ") - 1;
+
+    while (value.len && value.data[0] == ' ') {
+        value.len--;
+        value.data++;
+    }
+
+    if (cx_token_parse(id_key, CX_TOKEN_ACCESS, (char *) value.data,
+                       value.len, token)
+        != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    ctx->auth = ngx_http_cardx_auth_judge(reply);
+
+    switch (ctx->auth) {
+
+    case NGX_HTTP_CARDX_AUTH_VERIFIED:
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+        break;
+
+    case NGX_HTTP_CARDX_AUTH_REFUSED:
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_REFUSED);
+        break;
+
+    default: /* NGX_HTTP_CARDX_AUTH_UNKNOWN */
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MISS);
+        break;
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    ngx_http_core_run_phases(r);
+}
+
+
+static ngx_http_cardx_auth_e
+ngx_http_cardx_auth_judge(redisReply *reply)
+{
+    redisReply  *token, *mark;
+
+    if (reply == NULL
+        || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements != 2)
+    {
+        return NGX_HTTP_CARDX_AUTH_UNKNOWN;
+    }
+
+    token = reply->element[0];
+    mark = reply->element[1];
+
+    /* a mark that can not be read is no absent mark */
+
+    if (mark->type != REDIS_REPLY_NIL && mark->type != REDIS_REPLY_STRING) {
+        return NGX_HTTP_CARDX_AUTH_UNKNOWN;
+    }
+
+    switch (cx_token_verdict_read(token->str, token->len, mark->str, mark->len,
+                                  ngx_time()))
+    {
+    case CX_VERDICT_GRANTED:
+        return NGX_HTTP_CARDX_AUTH_VERIFIED;
+
+    case CX_VERDICT_REFUSED:
+        return NGX_HTTP_CARDX_AUTH_REFUSED;
+
+    default: /* CX_VERDICT_MISS */
+        return NGX_HTTP_CARDX_AUTH_UNKNOWN;
+    }
+}

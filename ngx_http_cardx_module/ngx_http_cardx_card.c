@@ -1,0 +1,433 @@
+
+/*
+ * /c/{card_id}: the card as JSON to who has its key (A5, A6), and
+ * /c/{card_id}/{kind}: its media, handed on once the key is verified.
+ */
+
+
+#include "ngx_http_cardx.h"
+#include "cx_accept.h"
+#include "cx_etag.h"
+
+
+/* the order of what is asked for */
+#define NGX_HTTP_CARDX_REVISION  0
+#define NGX_HTTP_CARDX_DOUBT     1
+#define NGX_HTTP_CARDX_KEY       2
+#define NGX_HTTP_CARDX_VALUE     3      /* the body, or what media there is */
+
+
+static ngx_int_t ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx,
+    cx_id_key_t *id_key);
+static ngx_int_t ngx_http_cardx_card_parse_key(ngx_http_cardx_ctx_t *ctx);
+static ngx_uint_t ngx_http_cardx_card_is_json(ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_card_ask(ngx_http_cardx_ctx_t *ctx);
+static void ngx_http_cardx_card_reply(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+static ngx_int_t ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+static ngx_int_t ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx,
+    redisReply *revision, redisReply *body);
+static ngx_int_t ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx,
+    redisReply *value);
+
+
+static ngx_str_t  ngx_http_cardx_kinds[] = {
+    ngx_string("photo"),
+    ngx_string("logo"),
+    ngx_string("sound"),
+    ngx_string("video"),
+    ngx_null_string
+};
+
+
+static ngx_str_t  ngx_http_cardx_card_type =
+    ngx_string("application/jscontact+json");
+
+
+static struct {
+    ngx_str_t  name;
+    ngx_str_t  value;
+} ngx_http_cardx_card_headers[] = {
+    { ngx_string("Vary"), ngx_string("Accept") },
+    { ngx_string("Cache-Control"), ngx_string("private, no-cache") },
+    { ngx_string("Referrer-Policy"), ngx_string("no-referrer") },
+    { ngx_string("X-Content-Type-Options"), ngx_string("nosniff") },
+    { ngx_null_string, ngx_null_string }
+};
+
+
+ngx_int_t
+ngx_http_cardx_card_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                   rc;
+    ngx_http_cardx_ctx_t       *ctx;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    ctx = NULL;
+
+    rc = ngx_http_cardx_begin(r, NGX_HTTP_CARDX_CARD, &ctx);
+
+    if (rc != NGX_OK || ctx == NULL) {
+        return rc;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    if (ngx_http_cardx_card_parse(ctx, clcf->id_key) != NGX_OK
+        || ngx_http_cardx_card_parse_key(ctx) != NGX_OK)
+    {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
+    }
+
+    if (!ngx_http_cardx_card_is_json(ctx)) {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
+    }
+
+    return ngx_http_cardx_suspend(ctx, ngx_http_cardx_card_ask(ctx));
+}
+
+
+/* {card_id}, {card_id}.vcf or {card_id}/{kind} */
+
+static ngx_int_t
+ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx, cx_id_key_t *id_key)
+{
+    ngx_str_t  rest, *kind;
+
+    if (ngx_http_cardx_rest(ctx->request, &rest) != NGX_OK
+        || rest.len < CX_ID_LEN)
+    {
+        return NGX_DECLINED;
+    }
+
+    ctx->id.len = CX_ID_LEN;
+    ctx->id.data = rest.data;
+
+    rest.len -= CX_ID_LEN;
+    rest.data += CX_ID_LEN;
+
+    if (rest.len == 0) {
+        /* void */
+
+    } else if (rest.len == sizeof(".vcf") - 1
+               && ngx_strncmp(rest.data, ".vcf", sizeof(".vcf") - 1) == 0)
+    {
+        ctx->vcf = 1;
+
+    } else if (rest.data[0] == '/') {
+
+        for (kind = ngx_http_cardx_kinds; kind->len; kind++) {
+
+            if (rest.len - 1 == kind->len
+                && ngx_strncmp(rest.data + 1, kind->data, kind->len) == 0)
+            {
+                break;
+            }
+        }
+
+        if (kind->len == 0) {
+            return NGX_DECLINED;
+        }
+
+        ctx->kind = *kind;
+        ctx->path = NGX_HTTP_CARDX_MEDIA;
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    if (cx_id_check(id_key, CX_ID_CARD, (char *) ctx->id.data, CX_ID_LEN)
+        != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cardx_card_parse_key(ngx_http_cardx_ctx_t *ctx)
+{
+    ngx_table_elt_t   *h;
+    static ngx_str_t   name = ngx_string("cardx-key");
+
+    h = ngx_http_cardx_find_header(ctx->request, &name, NULL);
+
+    if (h && h->value.len) {
+        ctx->key = h->value;
+
+    } else if (ngx_http_arg(ctx->request, (u_char *) "k", 1, &ctx->key)
+               != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (cx_card_key_hash((char *) ctx->key.data, ctx->key.len, ctx->hash)
+        != 0)
+    {
+        return NGX_DECLINED;
+    }
+
+    return NGX_OK;
+}
+
+
+/* Pages and vCards are made by workers, who verify the key themselves. */
+
+static ngx_uint_t
+ngx_http_cardx_card_is_json(ngx_http_cardx_ctx_t *ctx)
+{
+    ngx_str_t            value;
+    cx_accept_t          accept;
+    ngx_table_elt_t     *h;
+    ngx_http_request_t  *r;
+    static ngx_str_t     name = ngx_string("accept");
+
+    if (ctx->kind.len) {
+        return 1;
+    }
+
+    r = ctx->request;
+
+    if (ctx->vcf
+        || ngx_http_arg(r, (u_char *) "version", sizeof("version") - 1, &value)
+           == NGX_OK)
+    {
+        return 0;
+    }
+
+    h = ngx_http_cardx_find_header(r, &name, NULL);
+
+    if (h == NULL) {
+        return 1;
+    }
+
+    cx_accept_init(&accept);
+
+    do {
+        cx_accept_add(&accept, (char *) h->value.data, h->value.len);
+        h = ngx_http_cardx_find_header(r, &name, h);
+    } while (h);
+
+    return cx_accept_choose(&accept) == CX_FORM_JSON;
+}
+
+
+/*
+ * All that the judgement rests on comes from one command, hence from one
+ * moment.  The view is only known from the key's entry, so the whole card is
+ * asked for first, and the right one if the key shows less.
+ */
+
+static ngx_int_t
+ngx_http_cardx_card_ask(ngx_http_cardx_ctx_t *ctx)
+{
+    char    name[CX_NAME_MAX];
+    size_t  len;
+    u_char  *p, *last, command[NGX_HTTP_CARDX_COMMAND];
+
+    p = ngx_http_cardx_command(command, 6);
+    p = ngx_http_cardx_literal(p, "HMGET");
+
+    len = cx_card_name(name, (char *) ctx->id.data);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    p = ngx_http_cardx_literal(p, CX_FIELD_REVISION);
+    p = ngx_http_cardx_literal(p, CX_FIELD_DOUBT);
+
+    len = cx_key_field(name, ctx->hash);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    if (ctx->kind.len) {
+        last = ngx_cpymem(name, CX_FIELD_MEDIA, sizeof(CX_FIELD_MEDIA) - 1);
+        last = ngx_cpymem(last, ctx->view, ctx->view_len);
+        *last++ = ':';
+        last = ngx_cpymem(last, ctx->kind.data, ctx->kind.len);
+
+    } else {
+        last = ngx_cpymem(name, CX_FIELD_BODY, sizeof(CX_FIELD_BODY) - 1);
+        last = ngx_cpymem(last, ctx->view, ctx->view_len);
+    }
+
+    p = ngx_http_cardx_argument(p, name, last - (u_char *) name);
+
+    return ngx_http_cardx_wait(ctx, ngx_http_cardx_card_reply, command,
+                               p - command);
+}
+
+
+static void
+ngx_http_cardx_card_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    ngx_int_t  rc;
+
+    if (reply == NULL
+        || reply->type != REDIS_REPLY_ARRAY
+        || reply->elements != NGX_HTTP_CARDX_VALUE + 1)
+    {
+        rc = ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+
+    } else {
+        rc = ngx_http_cardx_card_judge(ctx, reply);
+    }
+
+    ngx_http_cardx_done(ctx, rc);
+}
+
+
+/* A5: the key is the stored one, and its time has not run out. */
+
+static ngx_int_t
+ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    size_t         view_len;
+    const char    *view;
+    redisReply    *revision, *key, *value;
+    cx_verdict_t   verdict;
+
+    revision = reply->element[NGX_HTTP_CARDX_REVISION];
+    key = reply->element[NGX_HTTP_CARDX_KEY];
+    value = reply->element[NGX_HTTP_CARDX_VALUE];
+
+    if (revision->type != REDIS_REPLY_STRING) {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    if (revision->len == sizeof(CX_GONE) - 1
+        && ngx_memcmp(revision->str, CX_GONE, sizeof(CX_GONE) - 1) == 0)
+    {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+    }
+
+    /* whatever is in doubt is so until it is projected again */
+
+    if (reply->element[NGX_HTTP_CARDX_DOUBT]->type != REDIS_REPLY_NIL) {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    verdict = cx_verdict_read(key->str, key->len, ngx_time(), &view,
+                              &view_len);
+
+    if (verdict == CX_VERDICT_REFUSED) {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+    }
+
+    if (verdict == CX_VERDICT_MISS) {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    if (view_len != ctx->view_len
+        || ngx_memcmp(view, ctx->view, view_len) != 0)
+    {
+        if (ctx->view_len) {
+
+            /* changed between two commands */
+
+            return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+        }
+
+        ngx_memcpy(ctx->view, view, view_len);
+        ctx->view_len = view_len;
+
+        return ngx_http_cardx_card_ask(ctx);
+    }
+
+    if (value->type != REDIS_REPLY_STRING || value->len == 0) {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    if (ctx->kind.len) {
+        return ngx_http_cardx_card_media(ctx, value);
+    }
+
+    return ngx_http_cardx_card_send(ctx, revision, value);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, redisReply *revision,
+    redisReply *body)
+{
+    u_char              *p;
+    ngx_str_t            etag;
+    ngx_uint_t           i;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    /* "<revision>-<view>j" */
+
+    etag.len = revision->len + ctx->view_len + sizeof("\"-j\"") - 1;
+    etag.data = ngx_pnalloc(r->pool, etag.len);
+
+    if (etag.data == NULL || ngx_http_cardx_set_etag(r, &etag) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = etag.data;
+
+    *p++ = '"';
+    p = ngx_cpymem(p, revision->str, revision->len);
+    *p++ = '-';
+    p = ngx_cpymem(p, ctx->view, ctx->view_len);
+    *p++ = 'j';
+    *p++ = '"';
+
+    for (i = 0; ngx_http_cardx_card_headers[i].name.len; i++) {
+
+        if (ngx_http_cardx_add_header(r, &ngx_http_cardx_card_headers[i].name,
+                                      &ngx_http_cardx_card_headers[i].value)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+
+    return ngx_http_cardx_send_tagged(r, &ngx_http_cardx_card_type,
+                                      (u_char *) body->str, body->len);
+}
+
+
+/* The bytes are not the module's: another location caches them by id. */
+
+static ngx_int_t
+ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, redisReply *value)
+{
+    size_t                      type_len;
+    uint64_t                    bytes;
+    const char                 *id, *type;
+    ngx_http_request_t         *r;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    r = ctx->request;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    if (clcf->media.len == 0
+        || cx_media_read(value->str, value->len, &id, &bytes, &type,
+                         &type_len)
+           != 0
+        || cx_id_check(clcf->id_key, CX_ID_MEDIA, id, CX_ID_LEN) != 0)
+    {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    /* the reply's strings stand in the request's pool */
+
+    ctx->media_id.len = CX_ID_LEN;
+    ctx->media_id.data = (u_char *) id;
+    ctx->media_type.len = type_len;
+    ctx->media_type.data = (u_char *) type;
+
+    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+
+    if (!r->discard_body) {
+        r->read_event_handler = ngx_http_block_reading;
+    }
+
+    return ngx_http_named_location(r, &clcf->media);
+}

@@ -1,0 +1,178 @@
+
+/*
+ * /q/{key}: what a scanned code opens.  Redis knows only the key's hash, so
+ * the key goes on into the address from the request itself.
+ */
+
+
+#include "ngx_http_cardx.h"
+
+
+static void ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+static ngx_int_t ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx,
+    const char *card_id);
+static void ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx);
+
+
+static ngx_str_t  ngx_http_cardx_location = ngx_string("Location");
+
+
+static struct {
+    ngx_str_t  name;
+    ngx_str_t  value;
+} ngx_http_cardx_redirect_headers[] = {
+    { ngx_string("Cache-Control"), ngx_string("no-store") },
+    { ngx_string("Referrer-Policy"), ngx_string("no-referrer") },
+    { ngx_null_string, ngx_null_string }
+};
+
+
+ngx_int_t
+ngx_http_cardx_redirect_handler(ngx_http_request_t *r)
+{
+    char                   name[CX_NAME_MAX];
+    size_t                 len;
+    u_char                *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_int_t              rc;
+    ngx_http_cardx_ctx_t  *ctx;
+
+    ctx = NULL;
+
+    rc = ngx_http_cardx_begin(r, NGX_HTTP_CARDX_REDIRECT, &ctx);
+
+    if (rc != NGX_OK || ctx == NULL) {
+        return rc;
+    }
+
+    if (ngx_http_cardx_rest(r, &ctx->key) != NGX_OK
+        || cx_card_key_hash((char *) ctx->key.data, ctx->key.len, ctx->hash)
+           != 0)
+    {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
+    }
+
+    p = ngx_http_cardx_command(command, 2);
+    p = ngx_http_cardx_literal(p, "GET");
+
+    len = cx_redirect_name(name, ctx->hash);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    rc = ngx_http_cardx_wait(ctx, ngx_http_cardx_redirect_reply, command,
+                             p - command);
+
+    return ngx_http_cardx_suspend(ctx, rc);
+}
+
+
+static void
+ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    ngx_int_t      rc;
+    const char    *card_id;
+    cx_verdict_t   verdict;
+
+    verdict = CX_VERDICT_MISS;
+
+    if (reply && reply->type == REDIS_REPLY_STRING) {
+        verdict = cx_redirect_read(reply->str, reply->len, ngx_time(),
+                                   &card_id);
+    }
+
+    switch (verdict) {
+
+    case CX_VERDICT_GRANTED:
+        rc = ngx_http_cardx_redirect_send(ctx, card_id);
+        break;
+
+    case CX_VERDICT_REFUSED:
+        rc = ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+        break;
+
+    default: /* CX_VERDICT_MISS */
+        rc = ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+        break;
+    }
+
+    ngx_http_cardx_done(ctx, rc);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id)
+{
+    u_char              *p;
+    ngx_str_t            location;
+    ngx_uint_t           i;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    /* /c/<card_id>?k=<KEY>; not in headers_out.location, or nginx would make
+     * it absolute from what it takes for its own name */
+
+    location.len = sizeof("/c/?k=") - 1 + CX_ID_LEN + CX_KEY_LEN;
+    location.data = ngx_pnalloc(r->pool, location.len);
+
+    if (location.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = ngx_cpymem(location.data, "/c/", sizeof("/c/") - 1);
+    p = ngx_cpymem(p, card_id, CX_ID_LEN);
+    p = ngx_cpymem(p, "?k=", sizeof("?k=") - 1);
+
+    for (i = 0; i < CX_KEY_LEN; i++) {
+        *p++ = ngx_toupper(ctx->key.data[i]);
+    }
+
+    if (ngx_http_cardx_add_header(r, &ngx_http_cardx_location, &location)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    for (i = 0; ngx_http_cardx_redirect_headers[i].name.len; i++) {
+
+        if (ngx_http_cardx_add_header(r,
+                                   &ngx_http_cardx_redirect_headers[i].name,
+                                   &ngx_http_cardx_redirect_headers[i].value)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+
+    if (r == r->main && r->method == NGX_HTTP_GET) {
+        ngx_http_cardx_redirect_scanned(ctx);
+    }
+
+    r->headers_out.status = NGX_HTTP_MOVED_TEMPORARILY;
+
+    return ngx_http_cardx_send(r, NULL, NULL, 0);
+}
+
+
+/* Counted in Redis, and taken from there by a worker. */
+
+static void
+ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx)
+{
+    char                        name[CX_HASH_NAME + 1];
+    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    cx_hash_name(ctx->hash, name);
+
+    p = ngx_http_cardx_command(command, 4);
+    p = ngx_http_cardx_literal(p, "HINCRBY");
+    p = ngx_http_cardx_literal(p, CX_SCANS);
+    p = ngx_http_cardx_argument(p, name, CX_HASH_NAME);
+    p = ngx_http_cardx_literal(p, "1");
+
+    ngx_http_cardx_redis_tell(clcf->redis, command, p - command);
+}

@@ -1,0 +1,132 @@
+
+/*
+ * /t/{thumbnail_id}: the little picture that is looked at before the card is
+ * fetched (A4).  Its id is new whenever the picture is, so it never changes.
+ */
+
+
+#include "ngx_http_cardx.h"
+
+
+static void ngx_http_cardx_thumbnail_reply(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+static ngx_int_t ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+
+
+static ngx_str_t  ngx_http_cardx_thumbnail_type = ngx_string("image/webp");
+
+
+static struct {
+    ngx_str_t  name;
+    ngx_str_t  value;
+} ngx_http_cardx_thumbnail_headers[] = {
+    { ngx_string("Cache-Control"),
+      ngx_string("public, max-age=31536000, immutable") },
+    { ngx_string("X-Content-Type-Options"), ngx_string("nosniff") },
+    { ngx_null_string, ngx_null_string }
+};
+
+
+ngx_int_t
+ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r)
+{
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_int_t                   rc;
+    ngx_http_cardx_ctx_t       *ctx;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    ctx = NULL;
+
+    rc = ngx_http_cardx_begin(r, NGX_HTTP_CARDX_THUMBNAIL, &ctx);
+
+    if (rc != NGX_OK || ctx == NULL) {
+        return rc;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    if (ngx_http_cardx_rest(r, &ctx->id) != NGX_OK
+        || cx_id_check(clcf->id_key, CX_ID_THUMBNAIL, (char *) ctx->id.data,
+                       ctx->id.len)
+           != 0)
+    {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
+    }
+
+    p = ngx_http_cardx_command(command, 2);
+    p = ngx_http_cardx_literal(p, "GET");
+
+    len = cx_thumb_name(name, (char *) ctx->id.data);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    rc = ngx_http_cardx_wait(ctx, ngx_http_cardx_thumbnail_reply, command,
+                             p - command);
+
+    return ngx_http_cardx_suspend(ctx, rc);
+}
+
+
+static void
+ngx_http_cardx_thumbnail_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    ngx_int_t  rc;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_STRING) {
+        rc = ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+
+    } else if (reply->len == 0) {
+
+        /* the card was deleted */
+
+        rc = ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+
+    } else {
+        rc = ngx_http_cardx_thumbnail_send(ctx, reply);
+    }
+
+    ngx_http_cardx_done(ctx, rc);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    u_char              *p;
+    ngx_str_t            etag;
+    ngx_uint_t           i;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    etag.len = ctx->id.len + sizeof("\"\"") - 1;
+    etag.data = ngx_pnalloc(r->pool, etag.len);
+
+    if (etag.data == NULL || ngx_http_cardx_set_etag(r, &etag) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    p = etag.data;
+
+    *p++ = '"';
+    p = ngx_cpymem(p, ctx->id.data, ctx->id.len);
+    *p++ = '"';
+
+    for (i = 0; ngx_http_cardx_thumbnail_headers[i].name.len; i++) {
+
+        if (ngx_http_cardx_add_header(r,
+                                  &ngx_http_cardx_thumbnail_headers[i].name,
+                                  &ngx_http_cardx_thumbnail_headers[i].value)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+
+    return ngx_http_cardx_send_tagged(r, &ngx_http_cardx_thumbnail_type,
+                                      (u_char *) reply->str, reply->len);
+}

@@ -1,0 +1,104 @@
+-- What every change of a card has in common.  Row-level security leaves only
+-- cards of the request's own user.
+
+-- name: card_get
+select jsonb_build_object(
+        'card_id', c.card_id,
+        'revision', c.revision,
+        'card', c.card,
+        'thumbnail', '/t/' || t.thumbnail_id,
+        'media', coalesce((
+            select jsonb_object_agg(m.kind, jsonb_build_object(
+                'address', '/v1/cards/' || m.card_id || '/media/' || m.kind,
+                'type', m.type,
+                'bytes', m.bytes))
+            from cardx.media m
+            where m.card_id = c.card_id and m.replaced_at is null), '{}')),
+    c.revision, t.thumbnail_id is not null
+from cardx.cards c
+left join cardx.thumbnails t on t.card_id = c.card_id and t.view = ''
+    and t.picture_version = c.picture_version and t.image is not null
+where c.card_id = $1 and c.deleted_at is null;
+
+-- The user's row comes before any card's, so that no two wait for each other.
+-- name: user_lock
+select own_card_id
+from cardx.users
+where user_id = (select cardx.current_user_id())
+for no key update;
+
+-- name: card_lock
+select card, revision, deleted_at is not null
+from cardx.cards
+where card_id = $1
+for no key update;
+
+-- The card shows something else than before, which is not in its properties.
+-- $2: thumbnails show it too.
+-- name: card_touch
+with touched as (
+    update cardx.cards
+    set revision = revision + 1,
+        picture_version = picture_version + $2::boolean::integer
+    where card_id = $1
+    returning card_id)
+select cardx.outbox_add('card', card_id)
+from touched;
+
+-- How many thumbnails a card has: one for each view that somebody may see.
+-- name: card_views
+select 1 + count(distinct view)
+from cardx.card_keys
+where card_id = $1 and view <> '' and revoked_at is null
+    and expires_at > now();
+
+-- New thumbnails of the present picture version, with ids from $2; the whole
+-- view comes first, and has the image $4 if that is there.  $3: what former
+-- ones show may not be seen any more.
+-- name: thumbnails_renew
+with gone as (
+    delete from cardx.thumbnails
+    where card_id = $1 and ($3 = 'all' or ($3 = 'whole' and view = ''))
+    returning thumbnail_id, card_id, user_id),
+remembered as (
+    insert into cardx.gone_thumbnails (thumbnail_id, card_id, user_id)
+    select thumbnail_id, card_id, user_id
+    from gone),
+views as (
+    select '' as view, null::text[] as fields
+    union
+    select view, fields
+    from cardx.card_keys
+    where card_id = $1 and view <> '' and revoked_at is null
+        and expires_at > now()),
+numbered as (
+    select view, fields, row_number() over (order by view collate "C") as n
+    from views),
+made as (
+    insert into cardx.thumbnails (thumbnail_id, card_id, user_id, view, fields,
+                                  picture_version, image)
+    select ($2::text[])[v.n], c.card_id, c.user_id, v.view, v.fields,
+        c.picture_version, case when v.view = '' then $4::bytea end
+    from numbered v
+    join cardx.cards c on c.card_id = $1
+    where v.n <= cardinality($2::text[])
+    returning thumbnail_id, image)
+select count(cardx.outbox_add('thumbnail', thumbnail_id))
+from (select thumbnail_id from made where image is null
+      union all
+      select thumbnail_id from gone) t;
+
+-- name: thumbnails_gone
+select thumbnail_id
+from cardx.gone_thumbnails
+where card_id = $1;
+
+-- name: thumbnails_forget
+delete from cardx.gone_thumbnails
+where card_id = $1;
+
+-- Keys of a deleted card whose redirects may still stand in Redis.
+-- name: card_keys_standing
+select key_hash
+from cardx.card_keys
+where card_id = $1 and expires_at > now();

@@ -1,0 +1,138 @@
+-- name: card_list
+with page as (
+    select c.card_id, c.revision, c.card, c.picture_version,
+        row_number() over (order by c.created_at, c.card_id) as n
+    from cardx.cards c
+    where c.user_id = (select cardx.current_user_id())
+        and c.deleted_at is null
+        and ($2::text is null
+             or (c.created_at, c.card_id) > (
+                 select a.created_at, a.card_id
+                 from cardx.cards a
+                 where a.card_id = $2))
+    order by c.created_at, c.card_id
+    limit $1::integer + 1)
+select jsonb_strip_nulls(jsonb_build_object('next', (
+            select card_id from page
+            where n = $1::integer
+                and exists (select from page where n > $1::integer))))
+    || jsonb_build_object('items', coalesce(jsonb_agg(jsonb_build_object(
+            'card_id', p.card_id,
+            'revision', p.revision,
+            'card', p.card,
+            'thumbnail', '/t/' || t.thumbnail_id,
+            'media', coalesce((
+                select jsonb_object_agg(m.kind, jsonb_build_object(
+                    'address',
+                    '/v1/cards/' || m.card_id || '/media/' || m.kind,
+                    'type', m.type,
+                    'bytes', m.bytes))
+                from cardx.media m
+                where m.card_id = p.card_id and m.replaced_at is null), '{}'))
+        order by p.n) filter (where p.n <= $1::integer), '[]'))
+from page p
+left join cardx.thumbnails t on t.card_id = p.card_id and t.view = ''
+    and t.picture_version = p.picture_version and t.image is not null;
+
+-- No row: the user has $4 cards already.  The user's row is locked.
+-- name: card_insert
+with made as (
+    insert into cardx.cards (card_id, user_id, card, updated_at)
+    select $1, cardx.current_user_id(), $2::jsonb,
+        least(coalesce($3::timestamptz, now()), now())
+    where (select count(*) < $4::integer
+           from cardx.cards
+           where user_id = (select cardx.current_user_id())
+               and deleted_at is null)
+    returning card_id, user_id),
+own as (
+    update cardx.users u
+    set own_card_id = m.card_id
+    from made m
+    where u.user_id = m.user_id and u.own_card_id is null)
+select cardx.outbox_add('card', card_id)
+from made;
+
+-- same: nothing to write.  narrower: what the card showed is not all there
+-- any more.  picture: thumbnails show something else; forget: and those so
+-- far show what is no longer there.  Where a card has no name, they show the
+-- first nickname or address instead.
+-- name: card_update
+with old as materialized (
+    select card_id, card, card = $2::jsonb as same,
+        not $2::jsonb @> (card - 'updated') as narrower,
+        case when coalesce(card->'name'->>'full', '') = ''
+                or coalesce($2::jsonb->'name'->>'full', '') = ''
+            then '{name,titles,organizations,nicknames,emails}'::text[]
+            else '{name,titles,organizations}'::text[] end as shown
+    from cardx.cards
+    where card_id = $1),
+pictures as materialized (
+    select coalesce((select jsonb_object_agg(key, value)
+                     from jsonb_each(old.card)
+                     where key = any (old.shown)), '{}') as was,
+        coalesce((select jsonb_object_agg(key, value)
+                  from jsonb_each($2::jsonb)
+                  where key = any (old.shown)), '{}') as is_now
+    from old),
+changed as (
+    update cardx.cards c
+    set card = $2::jsonb,
+        revision = c.revision + 1,
+        picture_version = c.picture_version + (p.was <> p.is_now)::integer,
+        updated_at = case when $2::jsonb->'updated' is distinct from
+                               c.card->'updated'
+            then least(coalesce($3::timestamptz, now()), now())
+            else now() end
+    from old o, pictures p
+    where c.card_id = o.card_id and not o.same
+    returning c.card_id)
+select o.same, o.narrower, p.was <> p.is_now as picture,
+    not p.is_now @> p.was as forget,
+    (select count(cardx.outbox_add('card', card_id)) from changed)
+from old o, pictures p;
+
+-- Whether what a terminal brings is no newer than what is here (D3).
+-- name: card_is_older
+select $2::timestamptz <= updated_at
+from cardx.cards
+where card_id = $1;
+
+-- The content goes at once; the row stays, so that a holder can be told.
+-- name: card_erase
+with erased as (
+    update cardx.cards
+    set card = '{}', deleted_at = now(), revision = revision + 1
+    where card_id = $1 and deleted_at is null
+    returning card_id),
+media as (
+    delete from cardx.media
+    where card_id = $1),
+own_thumbnails as (
+    delete from cardx.own_thumbnails
+    where card_id = $1),
+revoked as (
+    update cardx.card_keys
+    set revoked_at = now()
+    where card_id = $1 and revoked_at is null),
+gone as (
+    delete from cardx.thumbnails
+    where card_id = $1
+    returning thumbnail_id, card_id, user_id),
+remembered as (
+    insert into cardx.gone_thumbnails (thumbnail_id, card_id, user_id)
+    select thumbnail_id, card_id, user_id
+    from gone),
+moved as (
+    update cardx.users
+    set own_card_id = (
+        select card_id
+        from cardx.cards
+        where user_id = (select cardx.current_user_id())
+            and deleted_at is null and card_id <> $1
+        order by created_at, card_id
+        limit 1)
+    where user_id = (select cardx.current_user_id()) and own_card_id = $1)
+select (select count(cardx.outbox_add('card', card_id)) from erased),
+    (select count(cardx.outbox_add('thumbnail', thumbnail_id)) from gone);
+

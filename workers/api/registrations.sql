@@ -1,0 +1,14 @@
+-- Registration by a code sent to the phone (D1, D2).
+
+-- name: registration_start
+select retry_after, expires_at
+from cardx.registration_start($1, $2, $3::bytea, $4::inet, $5, $6, $7::bytea);
+
+-- name: registration_prove
+select state, tries_left, retry_after, user_id, approved
+from cardx.registration_prove($1, $2::bytea, $3, $4);
+
+-- name: registration_finish
+select state, expires_at
+from cardx.registration_finish($1, $2::bytea, $3, $4, $5, $6::bytea, $7, $8,
+                               $9::bytea, $10::bytea);

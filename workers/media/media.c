@@ -1,0 +1,61 @@
+/*
+ * cardx-media SETTINGS: draws thumbnails before anybody asks for them (A3);
+ * the drawing itself is in the picture process.
+ */
+
+#include <string.h>
+
+#include "cx_buf.h"
+#include "outbox.h"
+#include "process.h"
+#include "thumbnail.h"
+
+#define RETRY_MAX 300 /* s */
+
+
+static bool
+handle(void *data, TALLOC_CTX *ctx, const cx_outbox_item_t *item)
+{
+    size_t len;
+    unsigned char *webp;
+    cx_projector_t *p = data;
+
+    /* what is kept from last time may be of an epoch that has passed; this
+     * costs little beside drawing */
+    p->epoch[0] = '\0';
+
+    return cx_thumbnail_draw(p, ctx, item->object, &webp, &len);
+}
+
+
+int
+main(int argc, char **argv)
+{
+    int code;
+    cx_outbox_t outbox;
+    cx_projector_t projector;
+    cx_settings_t *settings;
+
+    settings = cx_process_start(argc, argv, "cardx-media");
+
+    memset(&projector, 0, sizeof(projector));
+    projector.settings = settings;
+    projector.pg = cx_must(cx_pg_open(settings, settings->postgresql_fanout));
+    projector.redis = cx_must(cx_redis_open(settings, settings));
+
+    outbox = (cx_outbox_t){
+        .settings = settings,
+        .pg = projector.pg,
+        .name = "media",
+        .effects = "{thumbnail}",
+        .batch = 1, /* a claim lasts longer than the drawing of one */
+        .retry_max = RETRY_MAX,
+        .data = &projector,
+        .handle = handle,
+    };
+
+    code = cx_outbox_run(&outbox);
+    talloc_free(settings);
+
+    return code;
+}
