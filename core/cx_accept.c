@@ -147,7 +147,6 @@ add_range(cx_accept_t *accept, const char *text, size_t len)
     trim(&range, &n);
 
     for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-
         if (strlen(ranges[i].range) != n
             || strncasecmp(ranges[i].range, range, n) != 0) {
             continue;
@@ -201,7 +200,6 @@ cx_accept_choose(const cx_accept_t *accept)
     best = CX_FORM_JSON;
 
     for (form = CX_FORM_JSON + 1; form < CX_FORMS; form++) {
-
         if (accept->quality[form] > accept->quality[best]
             || (accept->quality[form] == accept->quality[best]
                 && accept->exactness[form] > accept->exactness[best])) {

@@ -14,8 +14,7 @@ skip_weak(const char **text, size_t *len)
 
 
 int
-cx_etag_match(const char *value, size_t len, const char *etag,
-              size_t etag_len)
+cx_etag_match(const char *value, size_t len, const char *etag, size_t etag_len)
 {
     size_t n;
     const char *close;
@@ -23,7 +22,6 @@ cx_etag_match(const char *value, size_t len, const char *etag,
     skip_weak(&etag, &etag_len);
 
     for (;;) {
-
         while (len > 0 && strchr(" \t,", *value) != NULL) {
             value++;
             len--;

@@ -77,6 +77,20 @@ refuse(TALLOC_CTX *ctx, const path_t *path, const char *what)
 }
 
 
+/* A name ends up in paths, in parameters of vCards, on pages. */
+static bool
+has_control(const char *name)
+{
+    for (; *name != '\0'; name++) {
+        if ((unsigned char) *name < 0x20 || *name == 0x7F) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 /* What holds for the whole tree, known properties or not. */
 static const char *
 check_limits(TALLOC_CTX *ctx, const cx_json_t *json, const path_t *path,
@@ -102,6 +116,11 @@ check_limits(TALLOC_CTX *ctx, const cx_json_t *json, const path_t *path,
 
         if (below.name != NULL && strlen(below.name) > CX_CARD_TEXT_MAX) {
             return refuse(ctx, path, "the name of a member is too long.");
+        }
+
+        if (below.name != NULL && has_control(below.name)) {
+            return refuse(ctx, path,
+                          "the name of a member has a control character.");
         }
 
         why = check_limits(ctx, json->items[i], &below, depth + 1);

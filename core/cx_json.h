@@ -44,7 +44,7 @@ struct cx_json_s {
 cx_json_t *cx_json_read(TALLOC_CTX *ctx, const char *text, size_t len,
                         const char **why);
 
-/* Compact text, NUL-terminated, owned by ctx; its length in *len if not NULL. */
+/* Compact text, NUL-terminated, owned by ctx; *len (or NULL): its length. */
 char *cx_json_write(TALLOC_CTX *ctx, const cx_json_t *json, size_t *len);
 
 /* New nodes, owned by ctx.  text must be valid UTF-8. */

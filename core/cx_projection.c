@@ -42,7 +42,7 @@ cx_verdict_read(const char *value, size_t len, int64_t now, const char **view,
         return CX_VERDICT_MISS;
     }
 
-    if (is_mark(value, len, CX_GONE)) {
+    if (value[0] == CX_GONE[0]) {
         return CX_VERDICT_REFUSED;
     }
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 
 #define FOLD 75 /* octets of a line, RFC 6350, 3.2 */
@@ -33,10 +34,36 @@ cx_vline_begin(cx_vcard_writer_t *writer, const char *group, const char *name)
 }
 
 
+/* Whether a property that is kept as it was has the group already. */
+static bool
+is_taken(const cx_vcard_writer_t *writer)
+{
+    const cx_json_t *property;
+    const char *group;
+    size_t i;
+
+    for (i = 0; writer->kept != NULL && i < writer->kept->n; i++) {
+        property = writer->kept->items[i];
+        group = property->type == CX_JSON_ARRAY && property->n > 1
+                    ? cx_json_text(property->items[1], "group")
+                    : NULL;
+
+        if (group != NULL && strcasecmp(group, writer->group) == 0) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 const char *
 cx_vline_group(cx_vcard_writer_t *writer)
 {
-    snprintf(writer->group, sizeof(writer->group), "item%u", ++writer->groups);
+    do {
+        snprintf(writer->group, sizeof(writer->group), "item%u",
+                 ++writer->groups);
+    } while (is_taken(writer));
 
     return writer->group;
 }

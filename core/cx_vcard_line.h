@@ -24,6 +24,7 @@ typedef struct {
     const char *language; /* of a localized property, or NULL */
     unsigned alt_id;      /* joins it with the one it translates; 0: none */
     const cx_json_t *localized; /* "titles/t1" -> alt_id, or NULL */
+    const cx_json_t *kept;      /* vCardProps, whose groups are taken */
 } cx_vcard_writer_t;
 
 void cx_vcard_writer_init(cx_vcard_writer_t *writer, TALLOC_CTX *ctx,

@@ -79,7 +79,9 @@ header_has(const char *text, size_t len, const char *what)
 {
     size_t i, n = strlen(what);
 
-    len = len > HEADER_MAX ? HEADER_MAX : len;
+    if (len > HEADER_MAX) {
+        len = HEADER_MAX;
+    }
 
     for (i = 0; i < len && text[i] != ':'; i++) {
         if ((text[i] == ';' || text[i] == '=') && len - i > n

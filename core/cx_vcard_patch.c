@@ -45,13 +45,16 @@ cx_patch_apply(cx_json_t *object, const char *path, const cx_json_t *value)
     char *segment;
     unsigned n = 0;
 
+    if (path[0] == '\0') {
+        return false;
+    }
+
     scratch = cx_must(talloc_new(NULL));
 
     for (;;) {
         segment = next_segment(scratch, &path);
 
-        if (object->type != CX_JSON_OBJECT || ++n > CX_PATCH_SEGMENTS
-            || segment[0] == '\0') {
+        if (object->type != CX_JSON_OBJECT || ++n > CX_PATCH_SEGMENTS) {
             talloc_free(scratch);
             return false;
         }
@@ -280,7 +283,7 @@ write_missing(cx_vcard_writer_t *writer, const cx_json_t *want,
         member = want->items[i];
         other = cx_json_get(have, member->name);
 
-        if (is_implied(member) || member->name[0] == '\0'
+        if (is_implied(member) || (path == NULL && member->name[0] == '\0')
             || same_member(member, other, want)
             || (path == NULL && strcmp(member->name, "version") == 0)) {
             continue;
@@ -291,8 +294,8 @@ write_missing(cx_vcard_writer_t *writer, const cx_json_t *want,
         /* patches are replaced as a whole: no path may start with another */
         if (other != NULL && depth < CX_PATCH_SEGMENTS - 1
             && (path == NULL || strcmp(path, "localizations") != 0)
-            && other->type == CX_JSON_OBJECT
-            && member->type == CX_JSON_OBJECT) {
+            && other->type == CX_JSON_OBJECT && member->type == CX_JSON_OBJECT
+            && count_missing(member, other) <= SINGLY_MAX) {
             write_missing(writer, member, other, below, depth + 1);
         } else {
             write_jsprop(writer, below, member);

@@ -60,10 +60,26 @@ cx_vset(cx_json_t *object, const char *name, const char *text)
 }
 
 
+char *
+cx_vname_plain(TALLOC_CTX *ctx, const char *name)
+{
+    char *plain, *p;
+
+    plain = cx_must(talloc_strdup(ctx, name));
+
+    for (p = plain; *p != '\0'; p++) {
+        *p = (char) ((unsigned char) *p < 0x20 || *p == 0x7F ? ' ' : *p);
+    }
+
+    return plain;
+}
+
+
 void
 cx_vset_add(cx_json_t *object, const char *set, const char *name)
 {
     cx_json_t *names;
+    char *plain;
 
     names = cx_json_get(object, set);
 
@@ -71,7 +87,9 @@ cx_vset_add(cx_json_t *object, const char *set, const char *name)
         names = cx_json_put(object, set, cx_json_object(object));
     }
 
-    cx_json_put(names, name, cx_json_boolean(names, true));
+    plain = cx_vname_plain(names, name);
+    cx_json_put(names, plain, cx_json_boolean(names, true));
+    talloc_free(plain);
 }
 
 
@@ -199,6 +217,10 @@ put_param(cx_vreader_t *reader, cx_json_t *params, const cx_vparam_t *param)
     char *name;
     size_t i;
 
+    if (!cx_vcard_is_name(param->name)) {
+        return;
+    }
+
     name = lower(reader->ctx, param->name);
 
     if (param->n == 1) {
@@ -296,6 +318,7 @@ language_patches(cx_vreader_t *reader, const char *language)
                           cx_json_object(reader->card));
     }
 
+    language = cx_vname_plain(reader->ctx, language);
     patches = cx_json_get(all, language);
 
     return patches != NULL ? patches

@@ -587,6 +587,7 @@ read_related(cx_vreader_t *reader, const cx_vline_t *line)
     name = cx_vline_has(line, "VALUE", "text")
                ? cx_vline_plain(reader, line)
                : cx_vtext_uri(reader->ctx, line->value);
+    name = cx_vname_plain(reader->ctx, name);
     all = cx_json_get(reader->card, "relatedTo");
 
     if (name[0] == '\0') {

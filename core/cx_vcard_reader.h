@@ -45,6 +45,9 @@ bool cx_vset(cx_json_t *object, const char *name, const char *text);
 /* The line's whole value as text, owned by the reader's ctx. */
 char *cx_vline_plain(cx_vreader_t *reader, const cx_vline_t *line);
 
+/* A name of a member without control characters, owned by ctx. */
+char *cx_vname_plain(TALLOC_CTX *ctx, const char *name);
+
 /* Puts a name to a set (String[Boolean]) of an object. */
 void cx_vset_add(cx_json_t *object, const char *set, const char *name);
 

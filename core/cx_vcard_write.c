@@ -260,6 +260,7 @@ cx_vcard_write(TALLOC_CTX *ctx, const cx_json_t *card,
     write_begin(&writer);
 
     if (version == CX_VCARD_4) {
+        writer.kept = cx_json_get(card, "vCardProps");
         cx_vcard_mark_localized(&writer, card);
     } else {
         card = without_doubles(writer.ctx, card, media, n_media);

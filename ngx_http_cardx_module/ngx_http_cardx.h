@@ -233,6 +233,18 @@ ngx_int_t ngx_http_cardx_attach(ngx_http_cardx_link_t *link);
 void ngx_http_cardx_link_down(ngx_http_cardx_link_t *link);
 
 
+/* directives */
+
+char *ngx_http_cardx_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_cardx_conf_id_key(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_cardx_conf_named(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_cardx_conf_handler(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
 /* requests and answers */
 
 ngx_http_cardx_ctx_t *ngx_http_cardx_get_ctx(ngx_http_request_t *r);

@@ -53,7 +53,9 @@ sub behind {
         commit");
 }
 
-sub status { $t->get("/c/$_[0]", undef, { key => $_[1] })->{status} }
+sub fetch { $t->get("/c/$_[0]", undef, { key => $_[1] }) }
+sub status { fetch(@_)->{status} }
+sub name { fetch(@_)->{json}{name}{full} // '' }
 
 # --- what was committed and not projected ------------------------------------
 
@@ -62,13 +64,13 @@ my ($key, $key_id) = key($card);
 my ($other) = key($card);
 ok(outbox_empty(), 'all is handled');
 is($t->redis('HGET', "cardx:card:{$card}", 'v'), 1, 'projected');
-is($t->get("/c/$card", undef, { key => $key })->{json}{name}{full}, 'Anna', 'read');
+is(name($card, $key), 'Anna', 'read');
 
 behind("update cardx.cards set card = jsonb_set(card, '{name,full}',
     '\"Berta\"'), revision = revision + 1 where card_id = '$card'",
     'card', $card);
-ok($t->wait_for(sub { $t->get("/c/$card", undef, { key => $key })->{json}{name}{full}
-    eq 'Berta' }, 3), 'a change arrives');
+ok($t->wait_for(sub { name($card, $key) eq 'Berta' }, 3),
+    'a change arrives');
 is($t->redis('HGET', "cardx:card:{$card}", 'v'), 2, 'at its revision');
 
 behind("update cardx.card_keys set revoked_at = now()
@@ -160,8 +162,8 @@ $t->wait_for(sub {
     sleep 0.3;
     $t->psql('select count(*) from cardx.outbox') == 0;
 }, 20);
-is(scalar(grep { ($t->get("/c/$_", undef, { key => $keys{$_} })->{json}{name}{full}
-    // '') eq 'New' } @cards), 40, 'killed: nothing is lost');
+is(scalar(grep { name($_, $keys{$_}) eq 'New' } @cards), 40,
+    'killed: nothing is lost');
 
 # --- PostgreSQL and Redis away -----------------------------------------------
 
@@ -173,8 +175,8 @@ $t->start;
 behind("update cardx.cards set card = jsonb_set(card, '{name,full}',
     '\"Carla\"'), revision = revision + 1 where card_id = '$card'",
     'card', $card);
-ok($t->wait_for(sub { ($t->get("/c/$card", undef, { key => $other })->{json}{name}
-    {full} // '') eq 'Carla' }, 15), 'goes on after PostgreSQL was away');
+ok($t->wait_for(sub { name($card, $other) eq 'Carla' }, 15),
+    'goes on after PostgreSQL was away');
 is($t->pid('fanout'), $pid, 'the same process');
 
 $t->signal('redis', 'STOP');

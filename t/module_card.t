@@ -9,7 +9,12 @@ use lib "$FindBin::Bin/lib";
 use CardxTest::Edge ();
 use Test::More;
 
-my $edge = CardxTest::Edge->new;
+my $edge = CardxTest::Edge->new(server => <<'END');
+        location /page/ {
+            ssi on;
+            default_type text/html;
+        }
+END
 my $body = '{"@type":"Card","version":"1.0","name":{"full":"Zhang Wei"}}';
 my $view = '0123456789abcdef';
 
@@ -298,6 +303,21 @@ SKIP: {
     my $out = `curl -sS --http2-prior-knowledge "$base/c/$card?k=$key"`;
     is($out, $body, 'HTTP/2: body');
 }
+
+# --- subrequests -------------------------------------------------------------
+
+mkdir $edge->dir . '/html';
+mkdir $edge->dir . '/html/page';
+CardxTest::Edge::write_file($edge->dir . '/html/page/x.html', join '', '<',
+    (map { "<!--#include virtual=\"$_\" -->|" } "/c/$card?k=$key",
+        "/c/$card?k=$small", '/c/x', "/c/$card?k=$unknown", "/c/$card?k=$key"),
+    '>');
+$r = $edge->get('/page/x.html', { 'If-None-Match' => '"7-j"',
+    'Cardx-Key' => '' });
+is($r->{status}, 200, 'a page of subrequests');
+my ($refusal) = $shape =~ /\n([^\n]+)\z/;
+is($r->{body}, "<$body|{\"small\":true}|$refusal|worker|$body|>",
+    'each has its answer');
 
 # --- counters ----------------------------------------------------------------
 

@@ -35,7 +35,8 @@ sub hang_up {
 
 {
     my $edge = CardxTest::Edge->new(fake => 1,
-        redis_options => 'timeout=200ms connect_timeout=400ms');
+        redis_options => 'timeout=200ms connect_timeout=400ms',
+        server => "        location /page { ssi on; ssi_types *; }\n");
     my $fake = $edge->{fake_redis};
     my $card = $edge->card(body => $body);
     my $key = $edge->key($card);
@@ -119,7 +120,26 @@ sub hang_up {
     ok(CardxTest::Edge::await(sub { $edge->get($path)->{body} eq $body }),
         'and the right replies come to the right requests afterwards');
 
-    # a client that leaves between two commands of one request
+    # the same by HTTP/2, and of a page whose subrequests wait
+    mkdir $edge->dir . '/html';
+    CardxTest::Edge::write_file($edge->dir . '/html/page', join '', map {
+        "<!--#include virtual=\"$_\" -->" } $path, "/t/$thumbnail", $path);
+    is($edge->get('/page')->{body}, "${body}webp$body", 'a page');
+    $fake->mode('stall');
+    my $asked = () = $fake->asked;
+    my $page = ask($edge, '/page');
+    my $curl = $edge->spawn('curl.out', 'curl', '-sS', '-m', '0.1',
+        '--http2-prior-knowledge', "http://127.0.0.1:$edge->{h2_port}$path");
+    ok(CardxTest::Edge::await(sub { $asked + 4 <= (() = $fake->asked) }),
+        'all wait');
+    hang_up($page);
+    waitpid $curl, 0;
+    isnt($?, 0, 'the other client left too');
+    $fake->mode('good');
+    ok(CardxTest::Edge::await(sub { $edge->get($path)->{body} eq $body }),
+        'and nothing broke');
+
+    # a request of two commands
     my $view = '0123456789abcdef';
     my $small = $edge->key($card, view => $view);
     $edge->redis('HSET', "cardx:card:{$card}", "b:$view", '{"small":1}');

@@ -236,7 +236,7 @@ programs() {
     if ! as "$RUN_USER" test -x "$BUILD/cardxd" 2>/dev/null; then
         folder=$VAR/bin
         mkdir -p "$folder"
-        cp --remove-destination "$BUILD"/cardx* "$folder/" || exit 1
+        install -m 755 "$BUILD"/cardx* "$folder/" || exit 1
     fi
     readlink -f "$folder/cardxd" >"$VAR/cardxd.path"
 

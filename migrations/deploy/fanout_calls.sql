@@ -12,11 +12,9 @@ CREATE INDEX cards_deleted ON cardx.cards (deleted_at)
     WHERE deleted_at IS NOT NULL;
 
 -- What stands outside the projected card and may have changed since the
--- effect was asked for: keys ("expires" is 0 when they open nothing more),
--- and the thumbnails of a deleted card.
+-- effect was asked for: keys ("expires" is 0 when they open nothing more).
 CREATE FUNCTION cardx.fanout_card(wanted text)
-    RETURNS TABLE (key_hash bytea, expires bigint, view text,
-                   thumbnail_id text)
+    RETURNS TABLE (key_hash bytea, expires bigint, view text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
@@ -24,7 +22,7 @@ CREATE FUNCTION cardx.fanout_card(wanted text)
             CASE WHEN k.revoked_at IS NULL AND c.deleted_at IS NULL
                 THEN ceil(extract(epoch FROM k.expires_at))::bigint
                 ELSE 0 END,
-            k.view, NULL
+            k.view
         FROM cardx.cards c
         JOIN cardx.card_keys k USING (card_id)
         LEFT JOIN cardx.outbox o
@@ -32,12 +30,7 @@ CREATE FUNCTION cardx.fanout_card(wanted text)
         WHERE c.card_id = wanted AND k.expires_at > now()
             AND (c.deleted_at IS NOT NULL
                 OR greatest(k.drawn_at, k.revoked_at)
-                    > coalesce(o.created_at, now()) - interval '1 minute')
-        UNION ALL
-        SELECT NULL, 0, NULL, t.thumbnail_id
-        FROM cardx.cards c
-        JOIN cardx.thumbnails t USING (card_id)
-        WHERE c.card_id = wanted AND c.deleted_at IS NOT NULL;
+                    > coalesce(o.created_at, now()) - interval '1 minute');
     END;
 
 -- True: the terminal gives no access (any more).

@@ -56,6 +56,11 @@ sub new {
     $self->{port} = free_port();
     $self->{ops_port} = free_port();
     push @running, $self;
+
+    # So that END below is reached.
+    for my $signal (qw(INT TERM HUP)) {
+        $SIG{$signal} = sub { exit 1 } unless $SIG{$signal};
+    }
     return $self;
 }
 

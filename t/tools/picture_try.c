@@ -194,25 +194,29 @@ try_in_sandbox(const char *font, const char *what)
 int
 main(int argc, char **argv)
 {
-    TALLOC_CTX *ctx = talloc_new(NULL);
+    int status = 2;
+    TALLOC_CTX *ctx;
 
     if (argc == 4 && strcmp(argv[1], "sandbox") == 0) {
         _exit(try_in_sandbox(argv[2], argv[3]));
     }
 
+    ctx = talloc_new(NULL);
+
     if (argc == 6 && strcmp(argv[1], "normalise") == 0) {
-        return normalise(ctx, argv + 2);
+        status = normalise(ctx, argv + 2);
+
+    } else if (argc == 5 && strcmp(argv[1], "thumbnail") == 0) {
+        status = thumbnail(ctx, argv + 2);
+
+    } else if (argc >= 7 && strcmp(argv[1], "draw") == 0) {
+        status = draw(ctx, argc - 2, argv + 2);
+
+    } else {
+        fprintf(stderr, "see the head of picture_try.c\n");
     }
 
-    if (argc == 5 && strcmp(argv[1], "thumbnail") == 0) {
-        return thumbnail(ctx, argv + 2);
-    }
+    talloc_free(ctx);
 
-    if (argc >= 7 && strcmp(argv[1], "draw") == 0) {
-        return draw(ctx, argc - 2, argv + 2);
-    }
-
-    fprintf(stderr, "see the head of picture_try.c\n");
-
-    return 2;
+    return status;
 }

@@ -7,10 +7,24 @@
 #include "process.h"
 
 
-static const char *
-reason(int status)
+const char *
+cx_reason(int status)
 {
     switch (status) {
+    case 200:
+        return "OK";
+    case 201:
+        return "Created";
+    case 202:
+        return "Accepted";
+    case 204:
+        return "No Content";
+    case 206:
+        return "Partial Content";
+    case 302:
+        return "Found";
+    case 304:
+        return "Not Modified";
     case 400:
         return "Bad Request";
     case 401:
@@ -116,7 +130,7 @@ cx_problem_with(cx_request_t *r, int status, const char *code,
 
     json = cx_json_object(r);
     cx_json_put(json, "type", cx_json_string(json, "about:blank"));
-    cx_json_put(json, "title", cx_json_string(json, reason(status)));
+    cx_json_put(json, "title", cx_json_string(json, cx_reason(status)));
     cx_json_put(json, "status", cx_json_integer(json, status));
     cx_json_put(json, "detail", cx_json_string(json, detail));
     cx_json_put(json, "code", cx_json_string(json, code));

@@ -35,6 +35,9 @@ bool cx_authenticate(cx_request_t *r);
  * answered. */
 bool cx_read_body(cx_request_t *r);
 
+/* A status' reason phrase. */
+const char *cx_reason(int status);
+
 /* Runs the handler, once per Idempotency-Key, commits, and calls what was
  * asked for after the commit. */
 void cx_run(cx_request_t *r);

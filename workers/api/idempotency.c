@@ -148,6 +148,11 @@ make_ticket(cx_request_t *r, const char *key, ticket_t *ticket)
         hash_of(r, r->method, talloc_asprintf(r, "%s?%s", r->path, r->query),
                 r->body, r->body_len);
 
+    if (ticket->request_hash == NULL) {
+        cx_problem_pg(r, CX_PG_AWAY);
+        return false;
+    }
+
     /* whose key it is: a user's, else a registration's or a card's; a call
      * without any of them has only its own content as its scope */
     ticket->scope = r->user_id != NULL     ? r->user_id
@@ -156,7 +161,7 @@ make_ticket(cx_request_t *r, const char *key, ticket_t *ticket)
 
     ticket->key_hash = hash_of(r, ticket->scope, key, "", 0);
 
-    if (ticket->request_hash == NULL || ticket->key_hash == NULL
+    if (ticket->key_hash == NULL
         || !cx_derive_from(key, strlen(key), "idempotency", ticket->seal)) {
         cx_problem_pg(r, CX_PG_AWAY);
         return false;

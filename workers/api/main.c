@@ -59,7 +59,8 @@ read_body(cx_request_t *r, FCGX_Request *fcgi)
 static void
 send_answer(cx_request_t *r, FCGX_Request *fcgi)
 {
-    FCGX_FPrintF(fcgi->out, "Status: %d\r\n", r->status);
+    FCGX_FPrintF(fcgi->out, "Status: %d %s\r\n", r->status,
+                 cx_reason(r->status));
 
     if (r->answer_type != NULL) {
         FCGX_FPrintF(fcgi->out, "Content-Type: %s\r\n", r->answer_type);
@@ -100,6 +101,9 @@ serve(cx_api_t *api, FCGX_Request *fcgi)
     }
 
     cx_route(r);
+
+    /* before anything is read that may be projected */
+    (void) cx_projector_epoch(&api->projector);
 
     if (r->route != NULL && cx_authenticate(r) && read_body(r, fcgi)
         && cx_read_body(r)) {

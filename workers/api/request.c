@@ -153,7 +153,7 @@ cx_percent_decode(TALLOC_CTX *ctx, const char *text, size_t len)
 
 
 /* A query's value, where + is a space. */
-static char *
+static const char *
 argument_value(cx_request_t *r, const char *text, size_t len)
 {
     size_t i;
@@ -167,7 +167,10 @@ argument_value(cx_request_t *r, const char *text, size_t len)
         }
     }
 
-    return cx_percent_decode(r, copy, len);
+    copy = cx_percent_decode(r, copy, len);
+
+    /* what can't be decoded is there, and nothing that anybody takes */
+    return copy != NULL ? copy : "";
 }
 
 
@@ -217,7 +220,7 @@ cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor)
     *cursor = cx_argument(r, "cursor");
 
     if (*cursor != NULL
-        && (strlen(*cursor) > 200
+        && (**cursor == '\0' || strlen(*cursor) > 200
             || strspn(*cursor, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                "abcdefghijklmnopqrstuvwxyz0123456789-_.")
                    != strlen(*cursor))) {

@@ -153,7 +153,6 @@ check_token(cx_request_t *r)
         return refuse(r);
     }
 
-    (void) cx_projector_epoch(&r->api->projector);
     cx_pg_user(r->api->pg, NULL);
     rc = cx_pg_query(r->api->pg, r, &result, &SQL_ACCESS_TOKEN_EXPIRES,
                      cx_pg_bytea(r, token->hash, sizeof(token->hash)));

@@ -30,6 +30,7 @@ struct cx_pg_s {
     bool transaction; /* an explicit one is open */
     bool lost;        /* the open one can only be rolled back */
     bool set_user_ready;
+    bool away; /* said so in the log */
     char constraint[64];
     int n_prepared;
     const cx_statement_t *prepared[PREPARED_MAX];
@@ -165,8 +166,12 @@ connected(cx_pg_t *pg)
     pg->conn = PQconnectdb(pg->conninfo);
 
     if (PQstatus(pg->conn) != CONNECTION_OK) {
-        cx_error("PostgreSQL: can't connect: %s",
-                 one_line(line, sizeof(line), PQerrorMessage(pg->conn)));
+        if (!pg->away) {
+            cx_error("PostgreSQL: can't connect: %s",
+                     one_line(line, sizeof(line), PQerrorMessage(pg->conn)));
+        }
+
+        pg->away = true;
         PQfinish(pg->conn);
         pg->conn = NULL;
         return false;
@@ -181,6 +186,11 @@ connected(cx_pg_t *pg)
     if (!ok || PQenterPipelineMode(pg->conn) != 1) {
         disconnect(pg, "the session can't be set up");
         return false;
+    }
+
+    if (pg->away) {
+        cx_info("PostgreSQL: back");
+        pg->away = false;
     }
 
     return true;
@@ -222,7 +232,7 @@ judge(cx_pg_t *pg, const PGresult *result, const char *statement)
            one_line(line, sizeof(line),
                     PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)));
 
-    if (starts(state, "22") || starts(state, "23")) {
+    if (starts(state, "22") || starts(state, "23") || starts(state, "54")) {
         return CX_PG_REFUSED;
     }
 

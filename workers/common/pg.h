@@ -24,7 +24,7 @@ typedef struct {
 typedef enum {
     CX_PG_OK,
     CX_PG_CONFLICT, /* 23505, unique violation: cx_pg_constraint() names it */
-    CX_PG_REFUSED,  /* other 22xxx and 23xxx: the data can't be stored */
+    CX_PG_REFUSED,  /* other 22xxx, 23xxx, 54xxx: it can't be stored */
     CX_PG_AWAY      /* no connection, time-out, full, read only: try later;
                      * a commit's outcome may be unknown */
 } cx_pg_rc_t;

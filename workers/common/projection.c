@@ -12,9 +12,9 @@
 
 #define DOUBT_SECONDS 30 /* longer than any statement may take */
 #define GONE_CARD_SECONDS 86400
+#define GONE_KEY_SECONDS 86400
 #define GONE_TERMINAL_SECONDS 1200 /* longer than an access token lives */
 #define UNKNOWN_SECONDS 10
-#define SWEEP_ABOVE 200 /* fields of a card's hash */
 
 /* A card at a revision.  KEYS: card, epoch.  ARGV: epoch, "1" if the caller
  * put the card in doubt itself, revision, number of b: and m: pairs, the
@@ -35,7 +35,7 @@ static const char script_card[] =
     "    local f = redis.call('HGETALL', KEYS[1])\n"
     "    for i = 1, #f, 2 do\n"
     "        local p = string.sub(f[i], 1, 2)\n"
-    "        local t = string.match(f[i + 1], '^-?(%d+)')\n"
+    "        local t = string.match(f[i + 1], '^[-x]?(%d+)')\n"
     "        if p == 'b:' or p == 'm:' or (p == 'k:' and t\n"
     "            and tonumber(t) <= now) then\n"
     "            redis.call('HDEL', KEYS[1], f[i])\n"
@@ -86,6 +86,17 @@ static const char script_doubt_key[] =
     "if redis.call('HGET', KEYS[1], ARGV[1]) == 'x' then return 1 end\n"
     "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
     "redis.call('HSET', KEYS[1], ARGV[1], '?' .. until_)\n"
+    "return 1\n";
+
+/* A revoked key.  KEYS: card.  ARGV: field, seconds that it is remembered: by
+ * then nothing that was read before can still arrive.  A hash that has no card
+ * is not kept longer than that. */
+static const char script_deny_key[] =
+    "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
+    "redis.call('HSET', KEYS[1], ARGV[1], 'x' .. until_)\n"
+    "if redis.call('HEXISTS', KEYS[1], 'v') == 0 then\n"
+    "    redis.call('EXPIRE', KEYS[1], ARGV[2])\n"
+    "end\n"
     "return 1\n";
 
 /* A key that nobody drew.  KEYS: card, epoch.  ARGV: epoch, field, seconds.
@@ -445,7 +456,7 @@ cx_project_key(cx_projector_t *p, const char *card_id,
     char name[CX_NAME_MAX], field[CX_NAME_MAX];
     const char *argv[] = { "2", name, CX_EPOCH, p->epoch, field, NULL };
 
-    if (!cx_projector_epoch(p)) {
+    if (p->epoch[0] == '\0') {
         return;
     }
 
@@ -483,17 +494,16 @@ cx_deny_key(cx_projector_t *p, const char *card_id,
 {
     bool ok;
     TALLOC_CTX *ctx;
-    char card[CX_NAME_MAX], field[CX_NAME_MAX], redirect[CX_NAME_MAX];
+    char field[CX_NAME_MAX], redirect[CX_NAME_MAX], seconds[24];
 
     ctx = talloc_new(NULL);
-    cx_card_name(card, card_id);
+    decimal(seconds, sizeof(seconds), GONE_KEY_SECONDS);
     cx_key_field(field, key_hash);
     cx_redirect_name(redirect, key_hash);
 
-    ok = is_done(
-             cx_redis_words(p->redis, ctx, "HSET", card, field, CX_GONE, NULL))
+    ok = on_card(p, script_deny_key, card_id, field, seconds)
          && is_done(cx_redis_words(p->redis, ctx, "SET", redirect, CX_GONE,
-                                   "EX", "86400", NULL));
+                                   "EX", seconds, NULL));
     talloc_free(ctx);
 
     return ok;
@@ -530,7 +540,7 @@ cx_project_token(cx_projector_t *p, const cx_token_t *token, int64_t expires)
     char name[CX_NAME_MAX], at[24];
     const char *argv[] = { "2", name, CX_EPOCH, p->epoch, at, at, CX_GONE };
 
-    if (!cx_projector_epoch(p)) {
+    if (p->epoch[0] == '\0') {
         return;
     }
 

@@ -54,7 +54,8 @@ void cx_project_thumbnail(cx_projector_t *p, const char *thumbnail_id,
                           const unsigned char *webp, size_t len);
 bool cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id);
 
-/* The epoch is read before PostgreSQL is, whenever it is not known. */
+/* Reads the epoch if it is not known; to be called before PostgreSQL is read:
+ * what was read before the epoch may be outdated, and is not projected. */
 bool cx_projector_epoch(cx_projector_t *p);
 
 #endif

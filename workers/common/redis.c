@@ -14,7 +14,6 @@
 #define TIMEOUT_MS 50
 #define BREAK_MS 200
 #define WORDS_MAX 16
-#define ARGS_MAX 4096
 
 struct cx_redis_s {
     const cx_settings_t *settings;
@@ -236,11 +235,6 @@ cx_redis_script(cx_redis_t *redis, TALLOC_CTX *ctx, const char *script,
     redisReply *reply;
     char name[2 * SHA_DIGEST_LENGTH + 1];
     unsigned char digest[SHA_DIGEST_LENGTH];
-
-    if (argc > ARGS_MAX) {
-        cx_error("Redis: a script with %d arguments", argc);
-        return NULL;
-    }
 
     SHA1((const unsigned char *) script, strlen(script), digest);
     cx_hex(digest, sizeof(digest), name);

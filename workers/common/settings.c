@@ -400,7 +400,7 @@ cx_settings_line(cx_settings_reader_t *reader, char *line)
     if (*value == '\0' || !cx_setting_store(reader->settings, setting, value)) {
         return cx_settings_fail(reader, reader->line, "%s: expected %s",
                                 setting->name,
-                                cx_setting_expected(reader->ctx, setting));
+                                cx_setting_expected(reader->settings, setting));
     }
 
     reader->lines[i] = reader->line;
@@ -423,9 +423,9 @@ cx_settings_presets(cx_settings_reader_t *reader)
         }
 
         if (setting->preset == NULL) {
-            return cx_settings_fail(reader, reader->line,
-                                    "%s is missing: expected %s", setting->name,
-                                    cx_setting_expected(reader->ctx, setting));
+            return cx_settings_fail(
+                reader, reader->line, "%s is missing: expected %s",
+                setting->name, cx_setting_expected(reader->settings, setting));
         }
 
         if (*setting->preset != '\0'

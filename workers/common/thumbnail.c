@@ -111,8 +111,9 @@ cx_thumbnail_draw(cx_projector_t *p, TALLOC_CTX *ctx, const char *thumbnail_id,
         return false;
     }
 
+    /* gone: the edge must not keep what it has of it */
     if (PQntuples(row) == 0) {
-        return true;
+        return cx_deny_thumbnail(p, thumbnail_id);
     }
 
     if (cx_pg_text(row, 0, 2) != NULL) {

@@ -46,10 +46,6 @@ handle_row(fanout_t *f, TALLOC_CTX *ctx, const char *card_id,
     long long expires;
     unsigned char *hash;
 
-    if (!PQgetisnull(rows, i, 3)) {
-        return cx_deny_thumbnail(&f->p, cx_pg_text(rows, i, 3));
-    }
-
     hash = cx_pg_bytes(ctx, rows, i, 0, &len);
     expires = cx_pg_integer(rows, i, 1);
 

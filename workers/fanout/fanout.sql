@@ -1,7 +1,7 @@
 -- What fanout asks (migrations/deploy/fanout_calls.sql).
 
 -- name: fanout_card
-select key_hash, expires, view, thumbnail_id from cardx.fanout_card($1)
+select key_hash, expires, view from cardx.fanout_card($1)
 
 -- name: fanout_terminal_gone
 select cardx.fanout_terminal_gone($1, $2::integer)

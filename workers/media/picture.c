@@ -21,6 +21,7 @@
 #include "media/picture_text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -215,9 +216,13 @@ run_child(int fd, volatile unsigned char *begun)
 {
     sigset_t none;
 
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
+    /* SIGTERM may go to the whole group, and is for the parent to act on;
+     * SIGALRM ends a child that nobody watches any more. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
+    signal(SIGALRM, SIG_DFL);
+    alarm(LIFETIME / 1000 + 5);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 
@@ -468,7 +473,7 @@ open_listener(int argc, char **argv)
     const char *given = getenv("CARDX_LISTEN_FD");
 
     if (given != NULL && strcmp(given, "3") == 0) {
-        return 3;
+        return fcntl(3, F_SETFL, O_NONBLOCK) == 0 ? 3 : -1;
     }
 
     if (argc != 2) {
@@ -551,5 +556,6 @@ main(int argc, char **argv)
 
     run(listener, &waiting);
 
-    return 0;
+    /* What fontconfig and libvips hold goes with the process. */
+    _exit(0);
 }

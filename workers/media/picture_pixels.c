@@ -419,14 +419,36 @@ cx_pixels_normalise(TALLOC_CTX *ctx, const cx_blob_t *in, cx_picture_t *out)
 }
 
 
-/* Lowers the quality until the WebP is small enough.  Noise may stay too large
- * at any quality: then it is blurred by way of a smaller picture. */
+/* What noise becomes, which no quality makes small: a blur of itself. */
+static cx_reason_t
+save_blurred(TALLOC_CTX *ctx, VipsImage *image, cx_blob_t *out)
+{
+    cx_reason_t reason;
+    VipsImage *small = NULL, *blurred = NULL;
+
+    if (vips_resize(image, &small, 0.25, NULL) != 0
+        || vips_resize(small, &blurred, (double) image->Xsize / small->Xsize,
+                       "vscale", (double) image->Ysize / small->Ysize, NULL)
+               != 0) {
+        return CX_REASON_BROKEN;
+    }
+
+    reason = save_webp(ctx, blurred, 50, out);
+
+    if (reason == CX_REASON_NONE && out->len > CX_THUMBNAIL_BYTES_MAX) {
+        reason = CX_REASON_BYTES;
+    }
+
+    return reason;
+}
+
+
+/* Lowers the quality until the WebP is small enough. */
 static cx_reason_t
 save_thumbnail(TALLOC_CTX *ctx, VipsImage *image, cx_blob_t *out)
 {
     size_t i;
     cx_reason_t reason;
-    VipsImage *small, *blurred;
     static const int qualities[] = { 92, 86, 80, 72, 62, 50, 36, 20 };
 
     for (i = 0; i < sizeof(qualities) / sizeof(qualities[0]); i++) {
@@ -439,20 +461,7 @@ save_thumbnail(TALLOC_CTX *ctx, VipsImage *image, cx_blob_t *out)
         talloc_free(out->bytes);
     }
 
-    small = blurred = NULL;
-
-    if (vips_resize(image, &small, 0.25, NULL) != 0
-        || vips_resize(small, &blurred, 4.0, NULL) != 0) {
-        return CX_REASON_BROKEN;
-    }
-
-    reason = save_webp(ctx, blurred, 50, out);
-
-    if (reason == CX_REASON_NONE && out->len > CX_THUMBNAIL_BYTES_MAX) {
-        reason = CX_REASON_BYTES;
-    }
-
-    return reason;
+    return save_blurred(ctx, image, out);
 }
 
 

@@ -199,8 +199,8 @@ add_rules(scmp_filter_ctx f)
         SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
     const struct scmp_arg_cmp code =
         SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC);
-    const struct scmp_arg_cmp to_peer = SCMP_A4(SCMP_CMP_EQ, 0);
-    const struct scmp_arg_cmp to_name = SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME);
+    const struct scmp_arg_cmp to_peer = SCMP_A4(SCMP_CMP_EQ, 0, 0);
+    const struct scmp_arg_cmp to_name = SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0);
     const struct scmp_arg_cmp of_fd =
         SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH);
     const struct scmp_arg_cmp of_path =
@@ -251,7 +251,7 @@ add_rules(scmp_filter_ctx f)
 int
 cx_sandbox_init(void)
 {
-    sandbox.filter = seccomp_init(CX_SANDBOX_SANITIZED ? SCMP_ACT_ERRNO(EPERM)
+    sandbox.filter = seccomp_init(CX_SANDBOX_SANITIZED ? SCMP_ACT_ERRNO(ENOTSUP)
                                                        : SCMP_ACT_KILL_PROCESS);
 
     if (sandbox.filter == NULL) {

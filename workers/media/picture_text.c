@@ -56,13 +56,12 @@ static const char *const samples[] = {
     "김민준",
 };
 
-/* Names of two characters for a family, else it is the first one. */
-static const char *const long_families[] = {
-    "欧阳", "歐陽", "司马", "司馬", "诸葛", "諸葛", "上官", "夏侯", "皇甫",
-    "尉迟", "尉遲", "公孙", "公孫", "慕容", "令狐", "司徒", "东方", "東方",
-    "端木", "南宫", "南宮", "长孙", "長孫", "宇文", "轩辕", "軒轅", "司空",
-    "남궁", "황보", "제갈", "사공", "선우", "독고",
-};
+/* Families with a name of two characters; else it is the first one. */
+static const char long_families[] =
+    " 欧阳 歐陽 司马 司馬 诸葛 諸葛 上官 夏侯 皇甫"
+    " 尉迟 尉遲 公孙 公孫 慕容 令狐 司徒 东方 東方"
+    " 端木 南宫 南宮 长孙 長孫 宇文 轩辕 軒轅 司空"
+    " 남궁 황보 제갈 사공 선우 독고 ";
 
 static struct {
     PangoFontMap *map;
@@ -297,8 +296,8 @@ marks_fit(gunichar c, int *marks, int *accents)
 }
 
 
-/* Joiners stay between letters, since several scripts are written with
- * them; spaces become one, and none at the ends. */
+/* Joiners stay between letters, since several scripts are written with them,
+ * and between symbols; spaces become one, and none at the ends. */
 static void
 append_clean(GString *s, gunichar c, gunichar *joiner, int *space)
 {
@@ -306,7 +305,8 @@ append_clean(GString *s, gunichar c, gunichar *joiner, int *space)
         g_string_append_c(s, ' ');
 
     } else if (*joiner != 0 && s->len > 0
-               && (g_unichar_isalpha(c) || g_unichar_ismark(c))) {
+               && (g_unichar_isalpha(c) || g_unichar_ismark(c)
+                   || g_unichar_type(c) == G_UNICODE_OTHER_SYMBOL)) {
         g_string_append_unichar(s, *joiner);
     }
 
@@ -482,18 +482,29 @@ find_initials(const char *name, int dotted, const char **first,
 }
 
 
-static const char *
-long_family(const char *name)
+/* Appends the family name if it is one of the long ones; else returns 0. */
+static int
+append_family(GString *s, const char *name)
 {
-    size_t i;
+    int found;
+    char *family;
 
-    for (i = 0; i < G_N_ELEMENTS(long_families); i++) {
-        if (strncmp(name, long_families[i], strlen(long_families[i])) == 0) {
-            return long_families[i];
-        }
+    if (g_utf8_strlen(name, -1) < 3) {
+        return 0;
     }
 
-    return NULL;
+    family = g_strdup_printf(
+        " %.*s ", (int) (g_utf8_offset_to_pointer(name, 2) - name), name);
+    found = strchr(family + 1, ' ') == family + strlen(family) - 1
+            && strstr(long_families, family) != NULL;
+
+    if (found) {
+        g_string_append_len(s, family + 1, (gssize) strlen(family) - 2);
+    }
+
+    g_free(family);
+
+    return found;
 }
 
 
@@ -503,7 +514,7 @@ cx_text_monogram(TALLOC_CTX *ctx, const char *name)
     char *out;
     GString *s;
     gunichar c;
-    const char *first, *last, *family;
+    const char *first, *last;
 
     find_initials(name, 0, &first, &last);
 
@@ -517,13 +528,11 @@ cx_text_monogram(TALLOC_CTX *ctx, const char *name)
 
     s = g_string_new(NULL);
     c = g_utf8_get_char(first);
-    family = long_family(first);
 
-    if (family != NULL) {
-        g_string_append(s, family);
-
-    } else if (is_east_asian(c)) {
-        g_string_append_unichar(s, c);
+    if (is_east_asian(c)) {
+        if (!append_family(s, first)) {
+            g_string_append_unichar(s, c);
+        }
 
     } else {
         append_letter(s, first);

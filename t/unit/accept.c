@@ -1,0 +1,108 @@
+#include "unit.h"
+#include "cx_accept.h"
+
+
+/* What the header asks for, and what is chosen. */
+static void
+test_chosen(void **state)
+{
+    static const struct {
+        const char *accept;
+        cx_form_t form;
+    } cases[] = {
+        { "", CX_FORM_JSON },
+        { " , ,", CX_FORM_JSON },
+        { "*/*", CX_FORM_JSON },
+        { "application/*", CX_FORM_JSON },
+        { "application/json", CX_FORM_JSON },
+        { "application/jscontact+json", CX_FORM_JSON },
+        { "image/png", CX_FORM_JSON },
+        { "text/plain, */*;q=0.1", CX_FORM_JSON },
+        { "text/html", CX_FORM_HTML },
+        { "TEXT/HTML", CX_FORM_HTML },
+        { "text/*", CX_FORM_HTML },
+        { "text/vcard", CX_FORM_VCARD },
+        { "text/x-vcard", CX_FORM_VCARD },
+        { "text/html,application/xml;q=0.9,*/*;q=0.8", CX_FORM_HTML },
+        { "text/html, */*", CX_FORM_HTML },
+        { "text/vcard, */*", CX_FORM_VCARD },
+        { "text/vcard, text/*", CX_FORM_VCARD },
+        { "text/html, text/vcard", CX_FORM_HTML },
+        { "text/vcard;q=0.9, text/html;q=0.8", CX_FORM_VCARD },
+        { "application/json, text/html, text/vcard", CX_FORM_JSON },
+        { "application/json;q=0.9, text/html", CX_FORM_HTML },
+        { "application/json;q=0.1, application/jscontact+json, text/html",
+          CX_FORM_JSON },
+        { "text/html;q=0, text/*", CX_FORM_VCARD },
+        { "text/html;q=0, */*", CX_FORM_JSON },
+        { "application/json;q=0, */*", CX_FORM_HTML },
+        { "application/json;q=0", CX_FORM_JSON },
+        { "text/html;q=0.000", CX_FORM_JSON },
+        { "text/html ; level=1 ; Q=0.5 , */* ; q=0.6", CX_FORM_JSON },
+        { "text/vcard;version=\"4.0;q=0\", */*;q=0.5", CX_FORM_VCARD },
+        { "text/vcard;x=\"a\\\",text/html\", */*;q=0.5", CX_FORM_VCARD },
+        /* what can't be read counts for nothing */
+        { "text/html;q=", CX_FORM_JSON },
+        { "text/html;q=2", CX_FORM_JSON },
+        { "text/html;q=1.001", CX_FORM_JSON },
+        { "text/html;q=0.1234", CX_FORM_JSON },
+        { "text/html;q=.5", CX_FORM_JSON },
+        { "text/html;q=-1", CX_FORM_JSON },
+        { "text/html;q=x, text/vcard;q=0.1", CX_FORM_VCARD },
+        { "text/htm", CX_FORM_JSON },
+        { "text/html/x", CX_FORM_JSON },
+        { "\"text/html", CX_FORM_JSON },
+        { "\\", CX_FORM_JSON },
+        { "\"\\", CX_FORM_JSON },
+        { ";", CX_FORM_JSON },
+    };
+    size_t i;
+    cx_accept_t accept;
+
+    (void) state;
+
+    for (i = 0; i < N_OF(cases); i++) {
+        cx_accept_init(&accept);
+        cx_accept_add(&accept, cases[i].accept, strlen(cases[i].accept));
+
+        if (cx_accept_choose(&accept) != cases[i].form) {
+            fail_msg("Accept: %s", cases[i].accept);
+        }
+    }
+}
+
+
+/* Several headers are as one with commas (RFC 9110, 5.2). */
+static void
+test_several(void **state)
+{
+    cx_accept_t accept;
+
+    (void) state;
+
+    cx_accept_init(&accept);
+    assert_int_equal(cx_accept_choose(&accept), CX_FORM_JSON);
+
+    cx_accept_add(&accept, "*/*;q=0.5", 9);
+    assert_int_equal(cx_accept_choose(&accept), CX_FORM_JSON);
+
+    cx_accept_add(&accept, "text/html", 9);
+    assert_int_equal(cx_accept_choose(&accept), CX_FORM_HTML);
+
+    cx_accept_add(&accept, "", 0);
+    assert_int_equal(cx_accept_choose(&accept), CX_FORM_HTML);
+}
+
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNIT(test_chosen),
+        UNIT(test_several),
+    };
+
+    cmocka_set_message_output(CM_OUTPUT_TAP);
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
