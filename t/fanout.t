@@ -113,7 +113,10 @@ my ($doomed_key) = key($doomed);
 outbox_empty();
 my $thumb = $t->psql("select thumbnail_id from cardx.thumbnails
     where card_id = '$doomed'");
-behind("update cardx.cards set deleted_at = now() where card_id = '$doomed'",
+behind("with gone as (delete from cardx.thumbnails where card_id = '$doomed'
+            returning thumbnail_id)
+        select cardx.outbox_add('thumbnail', thumbnail_id) from gone;
+        update cardx.cards set deleted_at = now() where card_id = '$doomed'",
     'card', $doomed);
 ok($t->wait_for(sub { status($doomed, $doomed_key) == 404 }, 3),
     'a deletion arrives');

@@ -291,7 +291,7 @@ sub test_conf {
 
     # nginx -t frees nothing before it exits
     local $ENV{ASAN_OPTIONS} = 'detect_leaks=0';
-    my $output = `$nginx -t -p $self->{dir} -c $self->{dir}/nginx.conf 2>&1`;
+    my $output = `$nginx -t -e stderr -p $self->{dir} -c $self->{dir}/nginx.conf 2>&1`;
     return ($output, $? == 0);
 }
 
