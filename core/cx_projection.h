@@ -70,8 +70,9 @@ typedef enum {
 } cx_verdict_t;
 
 /* Reads the verdict on a key: "<expires> <view>", CX_GONE (with the time until
- * which it is kept behind it), CX_DOUBT "<until>" or CX_UNKNOWN "<until>".  `view` points into `value`.  `value` may be NULL
- * (nothing known).  What can't be read is a miss. */
+ * which it is kept behind it), CX_DOUBT "<until>" or CX_UNKNOWN "<until>".
+ * `view` points into `value`.  `value` may be NULL (nothing known).  What
+ * can't be read is a miss. */
 cx_verdict_t cx_verdict_read(const char *value, size_t len, int64_t now,
                              const char **view, size_t *view_len);
 

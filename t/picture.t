@@ -27,6 +27,9 @@ my $log   = "$dir/log";
 my $font;
 my $server;
 
+# A server that is gone fails a test; it does not end all of them.
+$SIG{PIPE} = 'IGNORE';
+
 for my $program ("$build/cardx-picture", "$build/tools/picture_try") {
     plan skip_all => "$program is not built" unless -x $program;
 }
@@ -90,22 +93,46 @@ sub wait_until {
 }
 
 sub start_server {
-    my $pid = fork // die "fork: $!";
+    $server = fork // die "fork: $!";
 
-    if ($pid == 0) {
+    if ($server == 0) {
         open STDERR, '>>', $log;
         open STDOUT, '>&', \*STDERR;
         exec "$build/cardx-picture", $sock or die $!;
     }
 
-    # Only a new socket counts: an old one may lie there from a kill.
-    wait_until(sub { defined connection() }) or die "no server: " . slurp($log);
-    $server = $pid;
+    # Only an answer counts: an old socket may lie there from a kill.
+    wait_until(sub {
+        my $s = connection() or return;
+        print $s frame('?');
+        return answer_of($s);
+    }) or die "no server: " . slurp($log);
     idle();
+}
+
+sub stop_server {
+    my ($signal) = @_;
+    kill $signal, $server;
+    waitpid $server, 0;
+    undef $server;
+}
+
+# A test that dies leaves no server.
+END {
+    local $?;
+    stop_server('TERM') if $server;
 }
 
 sub connection {
     return IO::Socket::UNIX->new(Peer => $sock);
+}
+
+# A connection with the only child there is.
+sub lone_connection {
+    idle();
+    my $s = connection() or die "no server";
+    wait_until(sub { children() == 1 }) or die "no child";
+    return $s;
 }
 
 sub children {
@@ -441,8 +468,7 @@ is_thumbnail(draw("$dir/p.webp", 'Anna', '', '', "$dir/short.jpg",
 
 # --- the sandbox
 
-my $s = connection();
-ok wait_until(sub { children() == 1 }), 'a child waits for a request';
+my $s = lone_connection();
 my ($child) = children();
 
 ok wait_until(sub { slurp("/proc/$child/status") =~ /^Seccomp:\s+2$/m }),
@@ -515,20 +541,18 @@ for my $byte (split //, frame('d', 'Slow', '', '', '', '')) {
 }
 like answer_of($s), qr/^cxp1k\x01/, 'byte by byte';
 
-idle();
-$s = connection();
+$s = lone_connection();
 print $s substr frame('n', 'x' x 1000), 0, 500;
-wait_until(sub { children() == 1 });
 close $s;
 ok idle(), 'a client that leaves leaves no child';
 
-$s = connection();
+$s = lone_connection();
 print $s substr frame('n', 'x' x 1000), 0, 500;
-ok wait_until(sub { children() == 1 }), 'a child in the middle of a request';
 kill 'KILL', children();
-is reason(answer_of($s)), 'cxp1 r 6', 'is killed: its client is told';
+is reason(answer_of($s)), 'cxp1 r 6', 'a child is killed: its client is told';
 like draw("$dir/a.webp", 'Still', 'here', ''), qr/^ok/, 'the others go on';
 
+idle();
 my @waiting = map { connection() } 1 .. 7;
 ok wait_until(sub { children() == 4 }), 'four children';
 sleep 0.2;
@@ -565,9 +589,8 @@ is scalar(grep { -s "$dir/many$_.webp" } 1 .. 12), 12, 'twelve drawings';
 like run("$build/cardx-picture", $sock), qr/can't listen/,
     'no second one on the same socket';
 
-my $last = connection();
+my $last = lone_connection();
 print $last substr frame('d', 'Last', '', '', '', ''), 0, 20;
-wait_until(sub { children() == 1 });
 kill 'TERM', $server, children();
 ok wait_until(sub { !defined connection() }), 'after SIGTERM: nobody there';
 like try('draw', $sock, "$dir/a.webp", 'A', '', ''), qr/^away /, 'away';
@@ -575,13 +598,12 @@ print $last substr frame('d', 'Last', '', '', '', ''), 20;
 like answer_of($last), qr/^cxp1k/, 'who was there is served';
 waitpid $server, 0;
 is $?, 0, 'and it ends well';
+undef $server;
 
 start_server();
-$s = connection();
+$s = lone_connection();
 print $s substr frame('d', 'Orphan', '', '', '', ''), 0, 20;
-wait_until(sub { children() == 1 });
-kill 'KILL', $server;
-waitpid $server, 0;
+stop_server('KILL');
 print $s substr frame('d', 'Orphan', '', '', '', ''), 20;
 like answer_of($s), qr/^cxp1k/, 'a child outlives its parent by a request';
 like try('draw', $sock, "$dir/a.webp", 'A', '', ''), qr/^away /,
@@ -589,8 +611,7 @@ like try('draw', $sock, "$dir/a.webp", 'A', '', ''), qr/^away /,
 
 start_server();
 like draw("$dir/a.webp", 'Again', '', ''), qr/^ok/, 'it starts where it died';
-kill 'TERM', $server;
-waitpid $server, 0;
+stop_server('TERM');
 
 # A socket that somebody else opened, as descriptor 3.
 unlink $sock;
@@ -605,8 +626,7 @@ if ($server == 0) {
 }
 close $listener;
 like draw("$dir/a.webp", 'Given', '', ''), qr/^ok/, 'a socket that is given';
-kill 'TERM', $server;
-waitpid $server, 0;
+stop_server('TERM');
 is $?, 0, 'it ends well';
 
 my $said = slurp($log);
