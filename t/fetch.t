@@ -28,9 +28,16 @@ my $id = $r->{json}{card_id};
 my $path = "/v1/cards/$id";
 
 my $wav = wav(4000);
-$t->put("$path/media/photo", jpeg(),
-    { %$anna, 'Content-Type' => 'image/jpeg' });
-$t->put("$path/media/sound", $wav, { %$anna, 'Content-Type' => 'audio/wav' });
+for my $medium (['photo', 'image/jpeg', jpeg()],
+    ['sound', 'audio/wav', $wav]) {
+    my ($kind, $type, $bytes) = @$medium;
+    # right after the start 503 is an answer that a client must expect
+    ok($t->wait_for(sub {
+        $r = $t->put("$path/media/$kind", $bytes,
+            { %$anna, 'Content-Type' => $type });
+        $r->{status} == 201;
+    }), "its $kind") or diag("$r->{status} $r->{body}");
+}
 
 sub draw { $t->post("$path/keys", { ttl => 3600, @_ }, $anna)->{json} }
 my $key = draw();

@@ -27,9 +27,13 @@ sub page {
     my $path = "/v1/cards/$r->{json}{card_id}";
     for my $medium (@{ $options{media} || [] }) {
         my ($kind, $type, $bytes) = @$medium;
-        my $put = $t->put("$path/media/$kind", $bytes,
-            { %$anna, 'Content-Type' => $type });
-        die "$put->{status} $put->{body}" if $put->{status} != 201;
+        my $put;
+        # right after the start 503 is an answer that a client must expect
+        $t->wait_for(sub {
+            $put = $t->put("$path/media/$kind", $bytes,
+                { %$anna, 'Content-Type' => $type });
+            $put->{status} == 201;
+        }) or die "$put->{status} $put->{body}";
     }
     my $key = $t->post("$path/keys", { fields => $options{fields} }, $anna)
         ->{json};

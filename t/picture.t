@@ -26,6 +26,7 @@ my $sock  = "$dir/picture.sock";
 my $log   = "$dir/log";
 my $font;
 my $server;
+my $owner = $$;
 
 # A server that is gone fails a test; it does not end all of them.
 $SIG{PIPE} = 'IGNORE';
@@ -120,7 +121,7 @@ sub stop_server {
 # A test that dies leaves no server.
 END {
     local $?;
-    stop_server('TERM') if $server;
+    stop_server('TERM') if $server && $$ == $owner;
 }
 
 sub connection {

@@ -24,7 +24,8 @@ cx_phone_normalise(const char *text, const char *region,
         if (util->ParseAndKeepRawInput(text, region != NULL ? region : "ZZ",
                                        &number)
                 != PhoneNumberUtil::NO_PARSING_ERROR
-            || !util->IsPossibleNumber(number)) {
+            || util->IsPossibleNumberWithReason(number)
+                   != PhoneNumberUtil::IS_POSSIBLE) {
             return -1;
         }
 
