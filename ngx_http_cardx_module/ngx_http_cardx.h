@@ -20,6 +20,7 @@
 #include <hiredis/hiredis.h>
 #include <hiredis/async.h>
 
+#include "cx_accept.h"
 #include "cx_id.h"
 #include "cx_projection.h"
 
@@ -254,6 +255,7 @@ ngx_int_t ngx_http_cardx_begin(ngx_http_request_t *r,
 ngx_int_t ngx_http_cardx_rest(ngx_http_request_t *r, ngx_str_t *rest);
 ngx_table_elt_t *ngx_http_cardx_find_header(ngx_http_request_t *r,
     ngx_str_t *name, ngx_table_elt_t *after);
+cx_form_t ngx_http_cardx_form(ngx_http_request_t *r);
 void ngx_http_cardx_count(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status);
 

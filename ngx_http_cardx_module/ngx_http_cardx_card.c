@@ -6,7 +6,6 @@
 
 
 #include "ngx_http_cardx.h"
-#include "cx_accept.h"
 #include "cx_etag.h"
 
 
@@ -180,10 +179,7 @@ static ngx_uint_t
 ngx_http_cardx_card_is_json(ngx_http_cardx_ctx_t *ctx)
 {
     ngx_str_t            value;
-    cx_accept_t          accept;
-    ngx_table_elt_t     *h;
     ngx_http_request_t  *r;
-    static ngx_str_t     name = ngx_string("accept");
 
     if (ctx->kind.len) {
         return 1;
@@ -198,20 +194,7 @@ ngx_http_cardx_card_is_json(ngx_http_cardx_ctx_t *ctx)
         return 0;
     }
 
-    h = ngx_http_cardx_find_header(r, &name, NULL);
-
-    if (h == NULL) {
-        return 1;
-    }
-
-    cx_accept_init(&accept);
-
-    do {
-        cx_accept_add(&accept, (char *) h->value.data, h->value.len);
-        h = ngx_http_cardx_find_header(r, &name, h);
-    } while (h);
-
-    return cx_accept_choose(&accept) == CX_FORM_JSON;
+    return ngx_http_cardx_form(r) == CX_FORM_JSON;
 }
 
 

@@ -86,7 +86,13 @@ ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
         break;
 
     case CX_VERDICT_REFUSED:
-        rc = ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+
+        /* somebody with a camera gets a page from a worker, which also
+         * says no */
+
+        rc = (ngx_http_cardx_form(ctx->request) == CX_FORM_HTML)
+             ? ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_REFUSED)
+             : ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
         break;
 
     default: /* CX_VERDICT_MISS */

@@ -215,6 +215,32 @@ ngx_http_cardx_find_header(ngx_http_request_t *r, ngx_str_t *name,
 }
 
 
+/* What the client would rather have: JSON if it does not say. */
+
+cx_form_t
+ngx_http_cardx_form(ngx_http_request_t *r)
+{
+    cx_accept_t        accept;
+    ngx_table_elt_t   *h;
+    static ngx_str_t   name = ngx_string("accept");
+
+    h = ngx_http_cardx_find_header(r, &name, NULL);
+
+    if (h == NULL) {
+        return CX_FORM_JSON;
+    }
+
+    cx_accept_init(&accept);
+
+    do {
+        cx_accept_add(&accept, (char *) h->value.data, h->value.len);
+        h = ngx_http_cardx_find_header(r, &name, h);
+    } while (h);
+
+    return cx_accept_choose(&accept);
+}
+
+
 void
 ngx_http_cardx_count(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status)

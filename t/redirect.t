@@ -120,5 +120,19 @@ is($t->get($key->{url})->{headers}{location}, $key->{link}, 'without Redis');
 is($t->get($revoked->{url})->{status}, 404, 'and refused who must be');
 $t->signal('redis', 'CONT');
 
+# --- who has a camera gets a page, also for a no -----------------------------
+
+my $gone = draw();
+is($t->delete("$path/$gone->{key_id}", undef, $anna)->{status}, 204,
+    'a code is taken back');
+for my $how ('the edge', 'a worker') {
+    my $json = $t->get($gone->{url});
+    is($json->{json}{code}, 'key_refused', "$how: JSON says no");
+    my $page = $t->get($gone->{url}, undef, { Accept => 'text/html' });
+    is($page->{status}, 404, "$how: so does a page");
+    like($page->{headers}{'content-type'}, qr{^text/html}, "$how: as HTML");
+    $t->redis('DEL', name_of($gone));
+}
+
 $t->finish;
 done_testing;
