@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "ops.sql.h"
 #include "request.h"
@@ -94,6 +97,35 @@ workers_answer(cx_request_t *r)
 }
 
 
+/* The process that takes pictures listens once its fonts are read. */
+static bool
+picture_answers(cx_request_t *r)
+{
+    int n, fd;
+    bool ok;
+    struct sockaddr_un address;
+
+    memset(&address, 0, sizeof(address));
+    address.sun_family = AF_UNIX;
+    n = snprintf(address.sun_path, sizeof(address.sun_path), "%s/picture.sock",
+                 r->api->settings->run_dir);
+
+    if (n < 0 || (size_t) n >= sizeof(address.sun_path)) {
+        return false;
+    }
+
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd == -1) {
+        return false;
+    }
+
+    ok = connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0;
+    close(fd);
+
+    return ok;
+}
+
+
 static void
 healthz(cx_request_t *r)
 {
@@ -111,7 +143,7 @@ healthz(cx_request_t *r)
     all = all && ok;
     cx_json_put(json, "redis", cx_json_boolean(json, ok));
 
-    ok = workers_answer(r);
+    ok = workers_answer(r) && picture_answers(r);
     all = all && ok;
     cx_json_put(json, "workers", cx_json_boolean(json, ok));
 
