@@ -256,10 +256,10 @@ sub sign_in {
 
 # What psql prints for a statement, without alignment; dies on an error.
 sub psql {
-    my ($self, $sql, $role) = @_;
+    my ($self, $sql, $role, $database) = @_;
     my $output = capture('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h',
-        "$self->{var}/pgrun", '-U', $role || 'postgres', '-d', 'cardx', '-c',
-        $sql);
+        "$self->{var}/pgrun", '-U', $role || 'postgres', '-d',
+        $database || 'cardx', '-c', $sql);
     die "psql: $output" if $?;
     chomp $output;
     return $output;

@@ -3,11 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#include "card_body.h"
+#include "card_fields.h"
+#include "cx_buf.h"
 #include "cx_projection.h"
-#include "log.h"
 #include "projection.sql.h"
 
 #define DOUBT_SECONDS 30 /* longer than any statement may take */
@@ -179,10 +178,9 @@ run(cx_projector_t *p, TALLOC_CTX *ctx, const char *script, int argc,
 }
 
 
-/* The arguments of script_card while they are gathered. */
+/* The arguments of a script while they are gathered. */
 typedef struct {
     int n;
-    int pairs;
     const char **argv;
     size_t *lengths;
 } arguments_t;
@@ -191,10 +189,6 @@ typedef struct {
 static void
 add(arguments_t *a, const char *text, size_t len)
 {
-    a->argv =
-        talloc_realloc(talloc_parent(a->argv), a->argv, const char *, a->n + 1);
-    a->lengths =
-        talloc_realloc(talloc_parent(a->lengths), a->lengths, size_t, a->n + 1);
     a->argv[a->n] = text;
     a->lengths[a->n++] = len;
 }
@@ -207,132 +201,12 @@ add_text(arguments_t *a, const char *text)
 }
 
 
-static char **
-strings(TALLOC_CTX *ctx, const cx_json_t *list)
+static const char *
+decimal(char *out, size_t size, int64_t number)
 {
-    size_t i;
-    char **out;
-
-    if (list == NULL || list->type != CX_JSON_ARRAY) {
-        return NULL;
-    }
-
-    out = talloc_zero_array(ctx, char *, list->n + 1);
-
-    for (i = 0; i < list->n; i++) {
-        out[i] = list->items[i]->text;
-    }
+    snprintf(out, size, "%" PRId64, number);
 
     return out;
-}
-
-
-/* Body and media of one view, unless it is there already. */
-static void
-add_view(arguments_t *a, TALLOC_CTX *ctx, const cx_settings_t *settings,
-         const char *card_id, const cx_json_t *card, const cx_json_t *media,
-         const char *view, char *const *fields)
-{
-    int i;
-    size_t len, m;
-    int64_t bytes;
-    char *body, *name;
-    const cx_json_t *medium;
-
-    name = talloc_asprintf(ctx, CX_FIELD_BODY "%s", view);
-
-    for (i = 0; i < a->n; i++) {
-        if (strcmp(a->argv[i], name) == 0) {
-            return;
-        }
-    }
-
-    body = cx_json_write(
-        ctx, cx_card_body(ctx, settings, card_id, card, media, fields), &len);
-    add_text(a, name);
-    add(a, body, len);
-    a->pairs++;
-
-    for (m = 0; m < media->n; m++) {
-        medium = media->items[m];
-
-        if (!cx_fields_show(fields, medium->name)
-            || !cx_json_to_integer(cx_json_get(medium, "bytes"), &bytes)) {
-            continue;
-        }
-
-        add_text(a, talloc_asprintf(ctx, CX_FIELD_MEDIA "%s:%s", view,
-                                    medium->name));
-        add_text(a, talloc_asprintf(ctx, "%s %" PRId64 " %s",
-                                    cx_json_text(medium, "media_id"), bytes,
-                                    cx_json_text(medium, "type")));
-        a->pairs++;
-    }
-}
-
-
-/* Everything that script_card needs, from a row of card_projection(). */
-static bool
-gather(arguments_t *a, TALLOC_CTX *ctx, cx_projector_t *p, const char *card_id,
-       const PGresult *row, bool resolve)
-{
-    size_t i;
-    int64_t expires;
-    int pairs_at;
-    const char *why, *hash;
-    char name[CX_NAME_MAX];
-    cx_json_t *card, *media, *keys, *key;
-
-    card = cx_json_read(ctx, PQgetvalue(row, 0, 2),
-                        (size_t) PQgetlength(row, 0, 2), &why);
-    media = cx_json_read(ctx, PQgetvalue(row, 0, 3),
-                         (size_t) PQgetlength(row, 0, 3), &why);
-    keys = cx_json_read(ctx, PQgetvalue(row, 0, 4),
-                        (size_t) PQgetlength(row, 0, 4), &why);
-
-    if (card == NULL || media == NULL || keys == NULL) {
-        cx_alert("projection: card %s can't be read: %s", card_id, why);
-        return false;
-    }
-
-    cx_card_name(name, card_id);
-    add_text(a, "2");
-    add_text(a, talloc_strdup(ctx, name));
-    add_text(a, CX_EPOCH);
-    add_text(a, p->epoch);
-    add_text(a, resolve ? "1" : "0");
-    add_text(a, PQgetvalue(row, 0, 0));
-    pairs_at = a->n;
-    add_text(a, "");
-
-    add_view(a, ctx, p->settings, card_id, card, media, "", NULL);
-
-    for (i = 0; i < keys->n; i++) {
-        key = keys->items[i];
-        add_view(a, ctx, p->settings, card_id, card, media,
-                 cx_json_text(key, "view"),
-                 strings(ctx, cx_json_get(key, "fields")));
-    }
-
-    for (i = 0; i < keys->n; i++) {
-        key = keys->items[i];
-        hash = cx_json_text(key, "hash");
-
-        add_text(a,
-                 talloc_asprintf(ctx, CX_FIELD_KEY "%.*s", CX_HASH_NAME, hash));
-        add_text(a, cx_json_to_integer(cx_json_get(key, "expires"), &expires)
-                            && expires > 0
-                        ? talloc_asprintf(ctx, "%" PRId64 " %s", expires,
-                                          cx_json_text(key, "view"))
-                        : CX_GONE);
-    }
-
-    add_text(a, "");
-    a->n--;
-    a->argv[pairs_at] = talloc_asprintf(ctx, "%d", a->pairs);
-    a->lengths[pairs_at] = strlen(a->argv[pairs_at]);
-
-    return true;
 }
 
 
@@ -340,8 +214,11 @@ static bool
 project_card(cx_projector_t *p, TALLOC_CTX *ctx, const char *card_id,
              bool resolve)
 {
+    size_t i, n;
     PGresult *row;
     arguments_t a;
+    cx_card_fields_t card;
+    char name[CX_NAME_MAX], shown[24];
 
     if (!cx_projector_epoch(p)
         || cx_pg_query(p->pg, ctx, &row, &SQL_CARD_PROJECTION, card_id)
@@ -353,13 +230,35 @@ project_card(cx_projector_t *p, TALLOC_CTX *ctx, const char *card_id,
         return cx_deny_card(p, card_id);
     }
 
-    a.n = 0;
-    a.pairs = 0;
-    a.argv = talloc_array(ctx, const char *, 1);
-    a.lengths = talloc_array(ctx, size_t, 1);
+    if (!cx_card_fields(ctx, p->settings, card_id, row, 0, &card)) {
+        return false;
+    }
 
-    return gather(&a, ctx, p, card_id, row, resolve)
-           && run(p, ctx, script_card, a.n, a.argv, a.lengths);
+    n = 7 + 2 * (card.n_shown + card.n_keys);
+    a.n = 0;
+    a.argv = cx_must(talloc_array(ctx, const char *, n));
+    a.lengths = cx_must(talloc_array(ctx, size_t, n));
+
+    cx_card_name(name, card_id);
+    add_text(&a, "2");
+    add_text(&a, name);
+    add_text(&a, CX_EPOCH);
+    add_text(&a, p->epoch);
+    add_text(&a, resolve ? "1" : "0");
+    add_text(&a, PQgetvalue(row, 0, 0));
+    add_text(&a, decimal(shown, sizeof(shown), (int64_t) card.n_shown));
+
+    for (i = 0; i < card.n_shown; i++) {
+        add_text(&a, card.shown[i].field);
+        add(&a, card.shown[i].value, card.shown[i].len);
+    }
+
+    for (i = 0; i < card.n_keys; i++) {
+        add_text(&a, card.keys[i].field);
+        add_text(&a, card.keys[i].verdict);
+    }
+
+    return run(p, ctx, script_card, a.n, a.argv, a.lengths);
 }
 
 
@@ -400,15 +299,6 @@ on_card(cx_projector_t *p, const char *script, const char *card_id,
     talloc_free(ctx);
 
     return ok;
-}
-
-
-static const char *
-decimal(char *out, size_t size, int64_t number)
-{
-    snprintf(out, size, "%" PRId64, number);
-
-    return out;
 }
 
 

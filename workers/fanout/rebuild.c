@@ -8,9 +8,8 @@
 #include <openssl/rand.h>
 
 #include "bulk.h"
-#include "card_body.h"
+#include "card_fields.h"
 #include "cx_buf.h"
-#include "cx_jscontact.h"
 #include "cx_projection.h"
 #include "log.h"
 #include "rebuild.sql.h"
@@ -245,166 +244,42 @@ decimal(TALLOC_CTX *ctx, int64_t number)
 }
 
 
-static char **
-strings(TALLOC_CTX *ctx, const cx_json_t *list)
+static void
+add_card(cx_rebuild_t *r, TALLOC_CTX *ctx, const char *card_id,
+         const char *revision, const cx_card_fields_t *card)
 {
     size_t i;
-    char **out;
-
-    if (list == NULL || list->type != CX_JSON_ARRAY) {
-        return NULL;
-    }
-
-    out = cx_must(talloc_zero_array(ctx, char *, list->n + 1));
-
-    for (i = 0; i < list->n; i++) {
-        out[i] = list->items[i]->text;
-    }
-
-    return out;
-}
-
-
-typedef struct {
-    const char *card_id;
-    cx_json_t *card;
-    cx_json_t *media;
-    cx_json_t *keys;
-} card_t;
-
-
-/* Body and media as one view shows them. */
-static void
-add_view(cx_rebuild_t *r, TALLOC_CTX *ctx, const card_t *c, const char *view,
-         char *const *fields)
-{
-    size_t i, len;
-    int64_t bytes;
-    char *body;
-    const cx_json_t *medium;
-
-    body = cx_json_write(ctx,
-                         cx_card_body(ctx, r->p->settings, c->card_id, c->card,
-                                      c->media, fields),
-                         &len);
-    cx_bulk_word(r->bulk,
-                 cx_must(talloc_asprintf(ctx, CX_FIELD_BODY "%s", view)));
-    cx_bulk_bytes(r->bulk, body, len);
-
-    for (i = 0; i < c->media->n; i++) {
-        medium = c->media->items[i];
-
-        if (!cx_fields_show(fields, medium->name)
-            || !cx_json_to_integer(cx_json_get(medium, "bytes"), &bytes)) {
-            continue;
-        }
-
-        cx_bulk_word(r->bulk,
-                     cx_must(talloc_asprintf(ctx, CX_FIELD_MEDIA "%s:%s", view,
-                                             medium->name)));
-        cx_bulk_word(r->bulk, cx_must(talloc_asprintf(
-                                  ctx, "%s %" PRId64 " %s",
-                                  cx_json_text(medium, "media_id"), bytes,
-                                  cx_json_text(medium, "type"))));
-    }
-}
-
-
-/* Each view that a live key shows, once; the whole card always. */
-static void
-add_views(cx_rebuild_t *r, TALLOC_CTX *ctx, const card_t *c)
-{
-    size_t i, j;
-    const char *view;
-
-    add_view(r, ctx, c, "", NULL);
-
-    for (i = 0; i < c->keys->n; i++) {
-        view = cx_json_text(c->keys->items[i], "view");
-
-        for (j = 0; j < i; j++) {
-            if (strcmp(view, cx_json_text(c->keys->items[j], "view")) == 0) {
-                break;
-            }
-        }
-
-        if (j == i && view[0] != '\0') {
-            add_view(r, ctx, c, view,
-                     strings(ctx, cx_json_get(c->keys->items[i], "fields")));
-        }
-    }
-}
-
-
-static int64_t
-expiry_of(const cx_json_t *key)
-{
-    int64_t expires;
-
-    return cx_json_to_integer(cx_json_get(key, "expires"), &expires) ? expires
-                                                                     : 0;
-}
-
-
-static const char *
-name_of(TALLOC_CTX *ctx, const char *prefix, const cx_json_t *key)
-{
-    return cx_must(talloc_asprintf(ctx, "%s%.*s", prefix, CX_HASH_NAME,
-                                   cx_json_text(key, "hash")));
-}
-
-
-static void
-add_card(cx_rebuild_t *r, TALLOC_CTX *ctx, const card_t *c,
-         const char *revision)
-{
-    size_t i;
-    int64_t expires;
-    const cx_json_t *key;
     char name[CX_NAME_MAX];
 
-    cx_card_name(name, c->card_id);
+    cx_card_name(name, card_id);
 
     cx_bulk_word(r->bulk, "EVALSHA");
     cx_bulk_word(r->bulk, r->card_script);
-    cx_bulk_word(r->bulk, decimal(ctx, 2 + (int64_t) c->keys->n));
+    cx_bulk_word(r->bulk, decimal(ctx, 2 + (int64_t) card->n_keys));
     cx_bulk_word(r->bulk, name);
     cx_bulk_word(r->bulk, CX_EPOCH);
 
-    for (i = 0; i < c->keys->n; i++) {
-        cx_bulk_word(r->bulk,
-                     name_of(ctx, CX_REDIRECT_PREFIX, c->keys->items[i]));
+    for (i = 0; i < card->n_keys; i++) {
+        cx_bulk_word(r->bulk, card->keys[i].redirect);
     }
 
     cx_bulk_word(r->bulk, r->epoch);
     cx_bulk_word(r->bulk, revision);
-    cx_bulk_word(r->bulk, c->card_id);
-    cx_bulk_word(r->bulk, decimal(ctx, (int64_t) c->keys->n));
+    cx_bulk_word(r->bulk, card_id);
+    cx_bulk_word(r->bulk, decimal(ctx, (int64_t) card->n_keys));
 
-    for (i = 0; i < c->keys->n; i++) {
-        key = c->keys->items[i];
-        expires = expiry_of(key);
-
-        cx_bulk_word(r->bulk, name_of(ctx, CX_FIELD_KEY, key));
-        cx_bulk_word(r->bulk, expires == 0 ? CX_GONE
-                                           : cx_must(talloc_asprintf(
-                                               ctx, "%" PRId64 " %s", expires,
-                                               cx_json_text(key, "view"))));
-        cx_bulk_word(r->bulk, decimal(ctx, expires));
+    for (i = 0; i < card->n_keys; i++) {
+        cx_bulk_word(r->bulk, card->keys[i].field);
+        cx_bulk_word(r->bulk, card->keys[i].verdict);
+        cx_bulk_word(r->bulk, decimal(ctx, card->keys[i].expires));
     }
 
-    add_views(r, ctx, c);
+    for (i = 0; i < card->n_shown; i++) {
+        cx_bulk_word(r->bulk, card->shown[i].field);
+        cx_bulk_bytes(r->bulk, card->shown[i].value, card->shown[i].len);
+    }
+
     cx_bulk_send(r->bulk);
-}
-
-
-static cx_json_t *
-json_at(TALLOC_CTX *ctx, const PGresult *rows, int row, int column)
-{
-    const char *why;
-
-    return cx_json_read(ctx, PQgetvalue(rows, row, column),
-                        (size_t) PQgetlength(rows, row, column), &why);
 }
 
 
@@ -412,8 +287,9 @@ static void
 page_cards(cx_rebuild_t *r, TALLOC_CTX *ctx, const PGresult *rows)
 {
     int i;
-    card_t c;
     TALLOC_CTX *row;
+    const char *card_id;
+    cx_card_fields_t card;
 
     for (i = 0; i < PQntuples(rows); i++) {
         if (PQgetisnull(rows, i, 2)) {
@@ -421,17 +297,11 @@ page_cards(cx_rebuild_t *r, TALLOC_CTX *ctx, const PGresult *rows)
         }
 
         row = cx_must(talloc_new(ctx));
-        c.card_id = cx_pg_text(rows, i, 0);
-        c.card = json_at(row, rows, i, 2);
-        c.media = json_at(row, rows, i, 3);
-        c.keys = json_at(row, rows, i, 4);
+        card_id = cx_pg_text(rows, i, 0);
 
-        if (c.card != NULL && c.media != NULL && c.keys != NULL) {
-            add_card(r, row, &c, cx_pg_text(rows, i, 1));
+        if (cx_card_fields(row, r->p->settings, card_id, rows, i, &card)) {
+            add_card(r, row, card_id, cx_pg_text(rows, i, 1), &card);
             r->cards++;
-
-        } else {
-            cx_alert("projection: card %s can't be read", c.card_id);
         }
 
         talloc_free(row);
