@@ -32,6 +32,18 @@ static const struct {
 };
 
 
+typedef struct {
+    const char *text;
+    size_t len;
+} part_t;
+
+typedef struct {
+    part_t name;
+    part_t parameters; /* with the semicolon before them */
+    int quality;       /* in thousandths */
+} range_t;
+
+
 static void
 trim(const char **text, size_t *len)
 {
@@ -100,69 +112,83 @@ quality(const char *text, size_t len)
 }
 
 
-/* The weight among the parameters of a media range; 1000 if there is none. */
+/* The next of the parameters that `rest`, from its semicolon on, begins with;
+ * blanks are taken off.  0: no more. */
 static int
-weight(const char *text, size_t len)
+next_parameter(part_t *rest, part_t *name, part_t *value)
 {
-    size_t n, parameter_len;
-    const char *parameter;
+    size_t n, at;
 
-    while (len > 0) {
-        text++;
-        len--;
+    while (rest->len > 0) {
+        rest->text++;
+        rest->len--;
 
-        n = span(text, len, ';');
-        parameter = text;
-        parameter_len = n;
-        trim(&parameter, &parameter_len);
+        n = span(rest->text, rest->len, ';');
+        at = span(rest->text, n, '=');
 
-        if (parameter_len >= 2 && strncasecmp(parameter, "q=", 2) == 0) {
-            return quality(parameter + 2, parameter_len - 2);
+        name->text = rest->text;
+        name->len = at;
+        value->text = rest->text + at + 1;
+        value->len = at < n ? n - at - 1 : 0;
+
+        rest->text += n;
+        rest->len -= n;
+
+        if (at < n) {
+            trim(&name->text, &name->len);
+            trim(&value->text, &value->len);
+            return 1;
         }
-
-        text += n;
-        len -= n;
     }
 
-    return 1000;
+    return 0;
 }
 
 
-static void
-add_range(cx_accept_t *accept, const char *text, size_t len)
+static int
+same(const part_t *part, const char *word)
 {
-    int q;
-    size_t i, n;
-    cx_form_t form;
-    const char *range;
+    return strlen(word) == part->len
+           && strncasecmp(part->text, word, part->len) == 0;
+}
 
-    n = span(text, len, ';');
 
-    q = weight(text + n, len - n);
-    if (q < 0) {
-        return;
-    }
+/* The next element of a list such as "text/html;level=1;q=0.5, *": its name,
+ * and what comes behind that.  Elements whose weight can't be read are left
+ * out.  0: no more. */
+static int
+next_range(part_t *rest, range_t *range)
+{
+    size_t n;
+    part_t parameters, name, value;
 
-    range = text;
-    trim(&range, &n);
+    while (rest->len > 0) {
+        n = span(rest->text, rest->len, ',');
+        range->name.text = rest->text;
+        range->name.len = span(rest->text, n, ';');
+        range->parameters.text = rest->text + range->name.len;
+        range->parameters.len = n - range->name.len;
+        range->quality = 1000;
 
-    for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        if (strlen(ranges[i].range) != n
-            || strncasecmp(ranges[i].range, range, n) != 0) {
-            continue;
+        rest->text += n < rest->len ? n + 1 : n;
+        rest->len -= n < rest->len ? n + 1 : n;
+
+        trim(&range->name.text, &range->name.len);
+        parameters = range->parameters;
+
+        while (next_parameter(&parameters, &name, &value)) {
+            if (same(&name, "q")) {
+                range->quality = quality(value.text, value.len);
+                break;
+            }
         }
 
-        form = ranges[i].form;
-
-        if (ranges[i].exactness < accept->exactness[form]
-            || (ranges[i].exactness == accept->exactness[form]
-                && q < accept->quality[form])) {
-            continue;
+        if (range->name.len > 0 && range->quality >= 0) {
+            return 1;
         }
-
-        accept->exactness[form] = ranges[i].exactness;
-        accept->quality[form] = q;
     }
+
+    return 0;
 }
 
 
@@ -176,18 +202,23 @@ cx_accept_init(cx_accept_t *accept)
 void
 cx_accept_add(cx_accept_t *accept, const char *value, size_t len)
 {
-    size_t n;
+    size_t i;
+    cx_form_t form;
+    range_t range;
+    part_t rest = { value, len };
 
-    for (;;) {
-        n = span(value, len, ',');
-        add_range(accept, value, n);
+    while (next_range(&rest, &range)) {
+        for (i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+            form = ranges[i].form;
 
-        if (n == len) {
-            return;
+            if (same(&range.name, ranges[i].range)
+                && (ranges[i].exactness > accept->exactness[form]
+                    || (ranges[i].exactness == accept->exactness[form]
+                        && range.quality >= accept->quality[form]))) {
+                accept->exactness[form] = ranges[i].exactness;
+                accept->quality[form] = range.quality;
+            }
         }
-
-        value += n + 1;
-        len -= n + 1;
     }
 }
 
@@ -208,4 +239,64 @@ cx_accept_choose(const cx_accept_t *accept)
     }
 
     return accept->quality[best] > 0 ? (cx_form_t) best : CX_FORM_JSON;
+}
+
+
+int
+cx_accept_parameter(const char *header, size_t len, const char *type,
+                    const char *name, const char *value)
+{
+    range_t range;
+    part_t rest = { header, len }, found_name, found;
+
+    while (next_range(&rest, &range)) {
+        if (!same(&range.name, type) || range.quality == 0) {
+            continue;
+        }
+
+        while (next_parameter(&range.parameters, &found_name, &found)) {
+            if (found.len >= 2 && found.text[0] == '"') {
+                found.text++;
+                found.len -= 2;
+            }
+
+            if (same(&found_name, name) && same(&found, value)) {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
+int
+cx_accept_language(const char *header, size_t len, const char *language)
+{
+    int wanted, any, position;
+    size_t language_len;
+    range_t range;
+    part_t rest = { header, len };
+
+    language_len = strlen(language);
+    wanted = -1;
+    any = 0;
+
+    for (position = 0; next_range(&rest, &range); position += position < 99) {
+        /* who lists two languages without a weight means the first */
+        range.quality = range.quality * 100 - position;
+
+        if (same(&range.name, "*")) {
+            any = range.quality;
+
+        } else if (range.name.len >= language_len
+                   && strncasecmp(range.name.text, language, language_len) == 0
+                   && (range.name.len == language_len
+                       || range.name.text[language_len] == '-')
+                   && range.quality > wanted) {
+            wanted = range.quality;
+        }
+    }
+
+    return wanted >= 0 ? wanted : any > 0 ? any : 0;
 }

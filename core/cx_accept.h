@@ -1,5 +1,8 @@
 /*
- * Accept (RFC 9110, 12.5.1): which form of a card a client prefers.
+ * What a client prefers: which form of a card (Accept, RFC 9110, 12.5.1), and
+ * which language (Accept-Language, 12.5.4).
+ *
+ * Members of a header that can't be read are left out.
  */
 
 #ifndef CX_ACCEPT_H
@@ -22,8 +25,7 @@ typedef struct {
 
 void cx_accept_init(cx_accept_t *accept);
 
-/* Adds the value of one Accept header.  Members that can't be read are left
- * out. */
+/* Adds the value of one Accept header. */
 void cx_accept_add(cx_accept_t *accept, const char *value, size_t len);
 
 /* The form with the highest quality; of equal ones that which was named more
@@ -31,5 +33,15 @@ void cx_accept_add(cx_accept_t *accept, const char *value, size_t len);
  * first of the list above.  JSON if none is acceptable, or nothing was
  * asked for. */
 cx_form_t cx_accept_choose(const cx_accept_t *accept);
+
+/* 1 if an Accept header has a range for this very type that carries the
+ * parameter name=value, as `text/vcard;version=4.0`; else 0. */
+int cx_accept_parameter(const char *header, size_t len, const char *type,
+                        const char *name, const char *value);
+
+/* How much an Accept-Language header wants a language such as "zh" (or "*"
+ * wants any): 0 not at all, else a number to compare with that of another
+ * language, in which weight counts first and order second. */
+int cx_accept_language(const char *header, size_t len, const char *language);
 
 #endif

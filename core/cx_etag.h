@@ -1,5 +1,5 @@
 /*
- * If-None-Match (RFC 9110, 13.1.2).
+ * If-None-Match, and If-Match, where a weak tag is as good (RFC 9110, 13.1).
  */
 
 #ifndef CX_ETAG_H

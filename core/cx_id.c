@@ -79,11 +79,10 @@ int
 cx_id_key_parse(cx_id_key_t *key, const char *hex, size_t len)
 {
     size_t i;
-    int high, low;
-    unsigned char pad[SHA256_CBLOCK];
+    unsigned char pad[SHA256_CBLOCK] = { 0 };
     SHA256_CTX sha;
 
-    if (len < 2 * CX_SECRET_LEN) {
+    if (len < 2 * CX_SECRET_LEN || cx_hex_read(hex, CX_SECRET_LEN, pad) != 0) {
         return -1;
     }
 
@@ -93,17 +92,8 @@ cx_id_key_parse(cx_id_key_t *key, const char *hex, size_t len)
         }
     }
 
-    memset(pad, 0x36, sizeof(pad));
-
-    for (i = 0; i < CX_SECRET_LEN; i++) {
-        high = hex_digit(hex[2 * i]);
-        low = hex_digit(hex[2 * i + 1]);
-
-        if (high < 0 || low < 0) {
-            return -1;
-        }
-
-        pad[i] ^= (unsigned char) (high << 4 | low);
+    for (i = 0; i < sizeof(pad); i++) {
+        pad[i] ^= 0x36;
     }
 
     SHA256_Init(&sha);
@@ -359,6 +349,27 @@ cx_hex(const unsigned char *bytes, size_t len, char *out)
     }
 
     *out = '\0';
+}
+
+
+int
+cx_hex_read(const char *hex, size_t len, unsigned char *out)
+{
+    size_t i;
+    int high, low;
+
+    for (i = 0; i < len; i++) {
+        high = hex_digit(hex[2 * i]);
+        low = high < 0 ? -1 : hex_digit(hex[2 * i + 1]);
+
+        if (low < 0) {
+            return -1;
+        }
+
+        out[i] = (unsigned char) (high << 4 | low);
+    }
+
+    return 0;
 }
 
 

@@ -95,6 +95,10 @@ void cx_hash_name(const unsigned char *hash, char *out);
 /* Lower-case hex of `len` bytes and NUL; `out` takes 2 * len + 1 bytes. */
 void cx_hex(const unsigned char *bytes, size_t len, char *out);
 
+/* The reverse: 2 * len hex digits in either case, `out` takes len bytes.  -1:
+ * something else stands there. */
+int cx_hex_read(const char *hex, size_t len, unsigned char *out);
+
 /* base64url without padding (RFC 4648, 5) and NUL.  Returns the length. */
 size_t cx_base64url(const unsigned char *bytes, size_t len, char *out);
 

@@ -273,7 +273,6 @@ settings() {
         echo "redis $RUN/redis.sock"
         echo "id_key_file $SECRETS/id_key"
         echo "master_key_file $SECRETS/master_key"
-        echo "static_dir $WEB"
         echo "workers_fast 2"
         echo "workers_slow 2"
         echo "workers_miss 2"

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cx_etag.h"
 #include "process.h"
 
 
@@ -198,61 +199,6 @@ cx_answer_etag(cx_request_t *r, const char *etag)
 }
 
 
-/* Whether a list of entity tags (RFC 9110, 8.8.3) names this one.  Weak and
- * strong compare alike if `weak`. */
-static bool
-names_etag(const char *list, const char *etag, bool weak)
-{
-    size_t len;
-
-    len = strlen(etag);
-
-    while (*list != '\0') {
-        list += strspn(list, " \t,");
-
-        if (*list == '*') {
-            return true;
-        }
-
-        if (strncmp(list, "W/", 2) == 0) {
-            if (!weak) {
-                list += strcspn(list, ",");
-                continue;
-            }
-
-            list += 2;
-        }
-
-        if (strncmp(list, etag, len) == 0
-            && strchr(" \t,", list[len]) != NULL) {
-            return true;
-        }
-
-        list += strcspn(list, ",");
-    }
-
-    return false;
-}
-
-
-bool
-cx_if_match(cx_request_t *r, const char *etag)
-{
-    const char *header;
-
-    header = cx_header(r, "If-Match");
-
-    if (header == NULL || names_etag(header, etag, false)) {
-        return true;
-    }
-
-    cx_problem(r, 412, "version_conflict",
-               "It has changed since the revision that If-Match names.");
-
-    return false;
-}
-
-
 bool
 cx_not_modified(cx_request_t *r, const char *etag)
 {
@@ -260,7 +206,8 @@ cx_not_modified(cx_request_t *r, const char *etag)
 
     header = cx_header(r, "If-None-Match");
 
-    if (header == NULL || !names_etag(header, etag, true)) {
+    if (header == NULL
+        || !cx_etag_match(header, strlen(header), etag, strlen(etag))) {
         return false;
     }
 

@@ -3,6 +3,14 @@
 #include <string.h>
 
 #include "card_change.sql.h"
+#include "cx_etag.h"
+
+
+static bool
+names(const char *header, const char *etag)
+{
+    return cx_etag_match(header, strlen(header), etag, strlen(etag));
+}
 
 
 /* If-Match against a revision.  The envelope's ETag has a letter after the
@@ -11,33 +19,13 @@
 static bool
 if_match(cx_request_t *r, const char *revision)
 {
-    size_t len;
-    const char *p;
+    const char *header;
 
-    p = cx_header(r, "If-Match");
-    if (p == NULL) {
+    header = cx_header(r, "If-Match");
+
+    if (header == NULL || names(header, talloc_asprintf(r, "\"%s\"", revision))
+        || names(header, talloc_asprintf(r, "\"%st\"", revision))) {
         return true;
-    }
-
-    len = strlen(revision);
-
-    while (*p != '\0') {
-        p += strspn(p, " \t,");
-
-        if (*p == '*') {
-            return true;
-        }
-
-        if (strncmp(p, "W/", 2) == 0) {
-            p += 2;
-        }
-
-        if (*p == '"' && strncmp(p + 1, revision, len) == 0
-            && strspn(p + 1 + len, "t\"") > 0) {
-            return true;
-        }
-
-        p += strcspn(p, ",");
     }
 
     cx_problem(r, 412, "version_conflict",

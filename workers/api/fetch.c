@@ -9,7 +9,6 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "accept.h"
 #include "card_body.h"
 #include "cx_accept.h"
 #include "cx_jscontact.h"
@@ -75,7 +74,7 @@ refuse(cx_request_t *r)
         return;
     }
 
-    language = cx_page_language(cx_header(r, "Accept-Language"));
+    language = cx_language(r);
     page = cx_page_refused(r, language, &len);
     cx_answer_header(r, "Content-Security-Policy", "%s", CX_PAGE_POLICY);
     cx_answer_header(r, "Content-Language", "%s",
@@ -273,7 +272,7 @@ send_page(cx_request_t *r, fetch_t *f)
     cx_page_t page;
     const char *language;
 
-    language = cx_page_language(cx_header(r, "Accept-Language"));
+    language = cx_language(r);
     etag = cx_card_etag(r, f->revision, f->view,
                         talloc_asprintf(r, "h%s%s", language, CX_PAGE_VERSION));
 
@@ -409,13 +408,15 @@ send_vcard(cx_request_t *r, fetch_t *f)
     char *etag, *text;
     size_t n, len;
     cx_json_t *card;
-    const char *version;
+    const char *version, *accept;
     cx_vcard_media_t media[N_KINDS];
 
     version = cx_argument(r, "version");
+    accept = cx_header(r, "Accept");
     four = (version != NULL && strcmp(version, "4.0") == 0)
-           || cx_accept_parameter(cx_header(r, "Accept"), "text/vcard",
-                                  "version", "4.0");
+           || (accept != NULL
+               && cx_accept_parameter(accept, strlen(accept), "text/vcard",
+                                      "version", "4.0"));
 
     etag = cx_card_etag(r, f->revision, f->view, four ? "4" : "3");
     private_headers(r, "Accept");

@@ -24,7 +24,7 @@ typedef struct {
     const char *card_id;
     const char *key;          /* CX_KEY_LEN characters, upper case */
     const char *thumbnail_id; /* or NULL */
-    const char *language;     /* of cx_page_language() */
+    const char *language;     /* of cx_language() */
     const cx_json_t *card;    /* what the key lets show */
     const cx_json_t *media;   /* {kind: {type, ...}}, as far as it shows */
 } cx_page_t;

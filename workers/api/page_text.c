@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "accept.h"
 
 static const char *const english[CX_SAY_N] = {
     [CX_SAY_SAVE] = "Save to contacts",
@@ -104,16 +103,6 @@ static const char *const chinese[CX_SAY_N] = {
                        "收回。",
     [CX_SAY_REFUSED_WHAT] = "请向名片的主人索取新的二维码。",
 };
-
-
-const char *
-cx_page_language(const char *accept_language)
-{
-    return cx_accept_language(accept_language, "zh")
-                   > cx_accept_language(accept_language, "en")
-               ? "zh"
-               : "en";
-}
 
 
 const char *

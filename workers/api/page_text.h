@@ -55,10 +55,6 @@ typedef enum {
     CX_SAY_N
 } cx_say_t;
 
-/* The language of the pages, "en" or "zh", that an Accept-Language header
- * asks for; en if it asks for neither. */
-const char *cx_page_language(const char *accept_language);
-
 /* The value of `lang` for what the pages themselves say. */
 const char *cx_page_language_tag(const char *language);
 

@@ -9,7 +9,6 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
-#include "accept.h"
 #include "crypto.h"
 #include "request.h"
 #include "registrations.sql.h"
@@ -91,15 +90,11 @@ static const char *
 sealed_text(cx_request_t *r, const char *sms_id, const char *code)
 {
     size_t len;
-    const char *header, *text;
+    const char *text;
     unsigned char *sealed;
     unsigned char key[CX_SECRET_LEN];
 
-    header = cx_header(r, "Accept-Language");
-
-    text = header != NULL
-                   && cx_accept_language(header, "zh")
-                          > cx_accept_language(header, "en")
+    text = strcmp(cx_language(r), "zh") == 0
                ? talloc_asprintf(r,
                                  "您的 cardx 验证码是 %s，10 分钟内有效。"
                                  "请勿告诉他人。",

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IDEMPOTENT_NAME 64
+#include "cx_accept.h"
+
+#define NAME_MAX_LEN 64 /* bytes, of a header or a member of a body */
 
 
 const char *
@@ -93,7 +95,7 @@ const char *
 cx_header(const cx_request_t *r, const char *name)
 {
     size_t i;
-    char parameter[IDEMPOTENT_NAME] = "HTTP_";
+    char parameter[NAME_MAX_LEN] = "HTTP_";
 
     for (i = 0; name[i] != '\0' && i + 6 < sizeof(parameter); i++) {
         parameter[i + 5] =
@@ -106,25 +108,32 @@ cx_header(const cx_request_t *r, const char *name)
 }
 
 
-static int
-hex_value(char c)
+const char *
+cx_language(const cx_request_t *r)
 {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
+    size_t len;
+    const char *header;
+
+    header = cx_header(r, "Accept-Language");
+    if (header == NULL) {
+        return "en";
     }
 
-    c = (char) (c | 0x20);
+    len = strlen(header);
 
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return cx_accept_language(header, len, "zh")
+                   > cx_accept_language(header, len, "en")
+               ? "zh"
+               : "en";
 }
 
 
 char *
 cx_percent_decode(TALLOC_CTX *ctx, const char *text, size_t len)
 {
-    int high, low;
     size_t i;
     char *out, *p;
+    unsigned char byte;
 
     out = talloc_array(ctx, char, len + 1);
     p = out;
@@ -135,14 +144,12 @@ cx_percent_decode(TALLOC_CTX *ctx, const char *text, size_t len)
             continue;
         }
 
-        high = i + 2 < len ? hex_value(text[i + 1]) : -1;
-        low = i + 2 < len ? hex_value(text[i + 2]) : -1;
-
-        if (high < 0 || low < 0 || (high == 0 && low == 0)) {
+        if (len - i < 3 || cx_hex_read(text + i + 1, 1, &byte) != 0
+            || byte == 0) {
             return NULL;
         }
 
-        *p++ = (char) (high << 4 | low);
+        *p++ = (char) byte;
         i += 2;
     }
 
@@ -236,7 +243,7 @@ cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor)
 static bool
 wrong(cx_request_t *r, const char *name, const char *expected)
 {
-    char code[IDEMPOTENT_NAME];
+    char code[NAME_MAX_LEN];
 
     snprintf(code, sizeof(code), "invalid_%s", name);
     cx_problem(r, 422, code, "`%s` must be %s.", name, expected);

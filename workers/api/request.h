@@ -55,7 +55,7 @@ struct cx_request_s {
     char **environment; /* FastCGI parameters */
 
     const char *method;
-    const char *path;                  /* decoded, no query */
+    const char *path;                  /* as sent, no query */
     const char *query;                 /* raw, "" if none */
     const char *params[CX_PARAMS_MAX]; /* what the pattern's braces matched */
     const char *address;               /* of the client */
@@ -81,6 +81,10 @@ struct cx_request_s {
  * argument: decoded value of a query argument, NULL if absent. */
 const char *cx_header(const cx_request_t *r, const char *name);
 const char *cx_argument(cx_request_t *r, const char *name);
+
+/* The language that Accept-Language prefers of those that are spoken here:
+ * "zh", or "en", also if it wants neither. */
+const char *cx_language(const cx_request_t *r);
 
 /* ?limit= and ?cursor=: false and a 422 answer when they are no good.
  * The cursor is NULL at the start. */
@@ -114,11 +118,8 @@ void cx_problem_not_yet(cx_request_t *r);
 void cx_answer_header(cx_request_t *r, const char *name, const char *format,
                       ...) __attribute__((format(printf, 3, 4)));
 
-/* ETag of a revision: sets the header; if_match: false and 412
- * version_conflict if If-Match is there and names another revision;
- * not_modified: true and 304 if If-None-Match names it. */
+/* The ETag header; not_modified: true and 304 if If-None-Match names it. */
 void cx_answer_etag(cx_request_t *r, const char *etag);
-bool cx_if_match(cx_request_t *r, const char *etag);
 bool cx_not_modified(cx_request_t *r, const char *etag);
 
 /* Runs the statement as the request's user; false: failed, and answered by

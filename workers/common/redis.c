@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
-#include <time.h>
 #include <openssl/sha.h>
 
+#include "clock.h"
+#include "cx_buf.h"
 #include "cx_id.h"
 #include "log.h"
 
@@ -25,17 +26,6 @@ struct cx_redis_s {
 typedef struct {
     redisReply *reply;
 } holder_t;
-
-
-static int64_t
-now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 
 static int
@@ -79,18 +69,18 @@ fail(cx_redis_t *redis, const char *why)
         redis->link = NULL;
     }
 
-    redis->closed_until = now_ms() + BREAK_MS;
+    redis->closed_until = cx_monotonic_ms() + BREAK_MS;
 }
 
 
 /* A setup command; whatever but an error reply is good. */
 static bool
-setup(cx_redis_t *redis, const char *format, const char *value)
+setup(redisContext *link, const char *format, const char *value)
 {
     bool ok;
     redisReply *reply;
 
-    reply = redisCommand(redis->link, format, value);
+    reply = redisCommand(link, format, value);
     ok = reply != NULL && reply->type != REDIS_REPLY_ERROR;
 
     if (reply != NULL) {
@@ -104,7 +94,6 @@ setup(cx_redis_t *redis, const char *format, const char *value)
 static redisContext *
 dial(const char *address, struct timeval timeout)
 {
-    int port;
     char host[256];
     const char *colon;
 
@@ -113,48 +102,67 @@ dial(const char *address, struct timeval timeout)
     }
 
     colon = strrchr(address, ':');
-    port = colon != NULL ? atoi(colon + 1) : 6379;
-    snprintf(host, sizeof(host), "%.*s",
-             (int) (colon != NULL ? colon - address : 255), address);
+    snprintf(host, sizeof(host), "%.*s", (int) (colon - address), address);
 
-    return redisConnectWithTimeout(host, port, timeout);
+    return redisConnectWithTimeout(host, atoi(colon + 1), timeout);
+}
+
+
+redisContext *
+cx_redis_dial(const cx_settings_t *s, int timeout_ms, char *why, size_t size)
+{
+    char number[16];
+    redisContext *link;
+    struct timeval timeout = { timeout_ms / 1000, timeout_ms % 1000 * 1000L };
+
+    link = dial(s->redis, timeout);
+
+    if (link == NULL) {
+        snprintf(why, size, "no memory");
+        return NULL;
+    }
+
+    redisSetTimeout(link, timeout);
+    snprintf(number, sizeof(number), "%d", s->redis_database);
+
+    if (link->err != 0) {
+        snprintf(why, size, "%s", link->errstr);
+
+    } else if (s->redis_password != NULL
+               && !setup(link, "AUTH %s", s->redis_password)) {
+        snprintf(why, size, "it refuses the password");
+
+    } else if (!setup(link, "SELECT %s", number)) {
+        snprintf(why, size, "the database can't be selected");
+
+    } else {
+        return link;
+    }
+
+    redisFree(link);
+
+    return NULL;
 }
 
 
 static bool
 connected(cx_redis_t *redis)
 {
-    char number[16];
-    struct timeval timeout = { 0, TIMEOUT_MS * 1000L };
-    const cx_settings_t *s = redis->settings;
+    char why[128];
 
     if (redis->link != NULL) {
         return true;
     }
 
-    if (now_ms() < redis->closed_until) {
+    if (cx_monotonic_ms() < redis->closed_until) {
         return false;
     }
 
-    redis->link = dial(s->redis, timeout);
+    redis->link =
+        cx_redis_dial(redis->settings, TIMEOUT_MS, why, sizeof(why));
 
-    if (redis->link == NULL || redis->link->err != 0) {
-        fail(redis, redis->link != NULL ? redis->link->errstr : "no memory");
-        return false;
-    }
-
-    redisSetTimeout(redis->link, timeout);
-
-    if (s->redis_password != NULL
-        && !setup(redis, "AUTH %s", s->redis_password)) {
-        fail(redis, "it refuses the password");
-        return false;
-    }
-
-    snprintf(number, sizeof(number), "%d", s->redis_database);
-
-    if (!setup(redis, "SELECT %s", number)) {
-        fail(redis, "the database can't be selected");
+    if (redis->link == NULL) {
+        fail(redis, why);
         return false;
     }
 
@@ -177,10 +185,23 @@ holder_free(holder_t *holder)
 
 
 redisReply *
-cx_redis_command(cx_redis_t *redis, TALLOC_CTX *ctx, int argc,
-                 const char **argv, const size_t *lengths)
+cx_redis_keep(TALLOC_CTX *ctx, redisReply *reply)
 {
     holder_t *holder;
+
+    holder = cx_must(talloc(ctx, holder_t));
+    holder->reply = reply;
+    talloc_set_destructor(holder, holder_free);
+
+    return reply;
+}
+
+
+/* One command from arguments that may hold NULs. */
+static redisReply *
+command(cx_redis_t *redis, TALLOC_CTX *ctx, int argc, const char **argv,
+        const size_t *lengths)
+{
     redisReply *reply;
 
     if (!connected(redis)) {
@@ -194,11 +215,7 @@ cx_redis_command(cx_redis_t *redis, TALLOC_CTX *ctx, int argc,
         return NULL;
     }
 
-    holder = talloc(ctx, holder_t);
-    holder->reply = reply;
-    talloc_set_destructor(holder, holder_free);
-
-    return reply;
+    return cx_redis_keep(ctx, reply);
 }
 
 
@@ -221,7 +238,7 @@ cx_redis_words(cx_redis_t *redis, TALLOC_CTX *ctx, ...)
 
     va_end(ap);
 
-    return cx_redis_command(redis, ctx, n, words, NULL);
+    return command(redis, ctx, n, words, NULL);
 }
 
 
@@ -252,7 +269,7 @@ cx_redis_script(cx_redis_t *redis, TALLOC_CTX *ctx, const char *script,
         sizes[i + 2] = lengths != NULL ? lengths[i] : strlen(argv[i]);
     }
 
-    reply = cx_redis_command(redis, ctx, argc + 2, words, sizes);
+    reply = command(redis, ctx, argc + 2, words, sizes);
 
     if (reply != NULL && reply->type == REDIS_REPLY_ERROR
         && strncmp(reply->str, "NOSCRIPT", 8) == 0) {
@@ -260,7 +277,7 @@ cx_redis_script(cx_redis_t *redis, TALLOC_CTX *ctx, const char *script,
         words[1] = script;
         sizes[0] = strlen(words[0]);
         sizes[1] = strlen(words[1]);
-        reply = cx_redis_command(redis, ctx, argc + 2, words, sizes);
+        reply = command(redis, ctx, argc + 2, words, sizes);
     }
 
     if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {

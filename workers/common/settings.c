@@ -79,8 +79,6 @@ static const cx_setting_t cx_table[] = {
       cx_path_expected },
     { "master_key_file", CX_SETTING_PATH, cx_at(master_key_file), NULL, 0, 0,
       cx_path_expected },
-    { "static_dir", CX_SETTING_PATH, cx_at(static_dir), "", 0, 0,
-      cx_path_expected },
     { "socket_group", CX_SETTING_TEXT, cx_at(socket_group), "", 0, 0,
       "the name of a group" },
     { "socket_mode", CX_SETTING_MODE, cx_at(socket_mode), "0660", 0, 0777,
@@ -498,28 +496,6 @@ cx_settings_secret(cx_settings_reader_t *reader, size_t offset,
 
 
 static bool
-cx_key_bytes(const char *hex, unsigned char *key)
-{
-    unsigned int byte;
-    size_t i;
-
-    if (strlen(hex) != 64
-        || strspn(hex, "0123456789abcdefABCDEF") != strlen(hex)) {
-        return false;
-    }
-
-    for (i = 0; i < 32; i++) {
-        if (sscanf(hex + 2 * i, "%2x", &byte) != 1) {
-            return false;
-        }
-        key[i] = (unsigned char) byte;
-    }
-
-    return true;
-}
-
-
-static bool
 cx_settings_keys(cx_settings_reader_t *reader)
 {
     static const char expected[] = "%s: expected 64 hex digits";
@@ -546,7 +522,10 @@ cx_settings_keys(cx_settings_reader_t *reader)
         return false;
     }
 
-    good = cx_key_bytes(text, settings->master_key);
+    good =
+        strlen(text) == 2 * sizeof(settings->master_key)
+        && cx_hex_read(text, sizeof(settings->master_key), settings->master_key)
+               == 0;
     explicit_bzero(text, strlen(text));
     talloc_free(text);
     if (!good) {

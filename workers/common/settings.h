@@ -27,7 +27,6 @@ typedef struct {
     char *redis_password_file; /* or NULL */
     char *id_key_file;
     char *master_key_file;
-    char *static_dir;   /* style sheet and pictures of the pages, or NULL */
     char *socket_group; /* of the FastCGI sockets: nginx's; or NULL */
     int socket_mode;    /* their permissions */
     int socket_backlog; /* connections that wait; more are refused: 503 */

@@ -1,14 +1,11 @@
 #include "bulk.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
 #include "cx_buf.h"
 #include "log.h"
 
-#define TIMEOUT 5 /* s */
+#define TIMEOUT_MS 5000
 
 struct cx_bulk_s {
     redisContext *link;
@@ -18,11 +15,6 @@ struct cx_bulk_s {
     const char **words;
     size_t *lengths;
 };
-
-typedef struct {
-    redisReply *reply;
-} holder_t;
-
 
 static int
 bulk_free(cx_bulk_t *bulk)
@@ -35,66 +27,19 @@ bulk_free(cx_bulk_t *bulk)
 }
 
 
-static int
-holder_free(holder_t *holder)
-{
-    freeReplyObject(holder->reply);
-
-    return 0;
-}
-
-
-static redisContext *
-dial(const char *address)
-{
-    char host[256];
-    const char *colon;
-    struct timeval timeout = { TIMEOUT, 0 };
-
-    if (address[0] == '/') {
-        return redisConnectUnixWithTimeout(address, timeout);
-    }
-
-    colon = strrchr(address, ':');
-    snprintf(host, sizeof(host), "%.*s", (int) (colon - address), address);
-
-    return redisConnectWithTimeout(host, atoi(colon + 1), timeout);
-}
-
-
 cx_bulk_t *
 cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings)
 {
-    char number[16];
+    char why[128];
     cx_bulk_t *bulk;
-    struct timeval timeout = { TIMEOUT, 0 };
 
     bulk = cx_must(talloc_zero(ctx, cx_bulk_t));
     talloc_set_destructor(bulk, bulk_free);
 
-    bulk->link = dial(settings->redis);
+    bulk->link = cx_redis_dial(settings, TIMEOUT_MS, why, sizeof(why));
 
-    if (bulk->link == NULL || bulk->link->err != 0) {
-        cx_warn("Redis: %s",
-                bulk->link != NULL ? bulk->link->errstr : "no memory");
-        talloc_free(bulk);
-        return NULL;
-    }
-
-    redisSetTimeout(bulk->link, timeout);
-
-    if (settings->redis_password != NULL) {
-        cx_bulk_word(bulk, "AUTH");
-        cx_bulk_word(bulk, settings->redis_password);
-        cx_bulk_send(bulk);
-    }
-
-    snprintf(number, sizeof(number), "%d", settings->redis_database);
-    cx_bulk_word(bulk, "SELECT");
-    cx_bulk_word(bulk, number);
-    cx_bulk_send(bulk);
-
-    if (!cx_bulk_collect(bulk)) {
+    if (bulk->link == NULL) {
+        cx_warn("Redis: %s", why);
         talloc_free(bulk);
         return NULL;
     }
@@ -206,19 +151,11 @@ cx_bulk_collect(cx_bulk_t *bulk)
 redisReply *
 cx_bulk_answer(cx_bulk_t *bulk, TALLOC_CTX *ctx)
 {
-    holder_t *holder;
     redisReply *reply;
 
     reply = next_reply(bulk);
-    if (reply == NULL) {
-        return NULL;
-    }
 
-    holder = cx_must(talloc(ctx, holder_t));
-    holder->reply = reply;
-    talloc_set_destructor(holder, holder_free);
-
-    return reply;
+    return reply != NULL ? cx_redis_keep(ctx, reply) : NULL;
 }
 
 

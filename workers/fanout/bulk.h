@@ -8,10 +8,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <hiredis/hiredis.h>
-#include <talloc.h>
 
-#include "settings.h"
+#include "redis.h"
 
 #define CX_SCRIPT_NAME 41 /* a SHA-1 in hex, and NUL */
 

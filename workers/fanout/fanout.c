@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "cx_buf.h"
 #include "cx_id.h"
 #include "fanout.sql.h"

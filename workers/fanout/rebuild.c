@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <openssl/rand.h>
 
 #include "bulk.h"
 #include "card_fields.h"
+#include "clock.h"
 #include "cx_buf.h"
 #include "cx_projection.h"
 #include "log.h"
@@ -63,17 +63,6 @@ typedef struct {
     const char *start;
     page_t page;
 } stage_t;
-
-
-int64_t
-cx_monotonic_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 
 /* The run_id in the answer to INFO server. */

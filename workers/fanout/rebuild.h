@@ -58,6 +58,4 @@ cx_rebuild_rc_t cx_rebuild_step(cx_rebuild_t *r);
 /* How many cards there will be; -1: not known. */
 long long cx_rebuild_total(cx_rebuild_t *r);
 
-int64_t cx_monotonic_ms(void);
-
 #endif

@@ -15,6 +15,7 @@
 
 #include "media/picture.h"
 #include "media/picture_draw.h"
+#include "clock.h"
 #include "media/picture_frame.h"
 #include "media/picture_pixels.h"
 #include "media/picture_sandbox.h"
@@ -183,7 +184,7 @@ serve(volatile unsigned char *begun)
     kind = 0;
     reason = CX_REASON_REQUEST;
 
-    rc = cx_frame_read(ctx, 0, REQUEST_MAX, cx_frame_clock() + READ_TIMEOUT,
+    rc = cx_frame_read(ctx, 0, REQUEST_MAX, cx_monotonic_ms() + READ_TIMEOUT,
                        &request);
 
     if (rc == CX_FRAME_CLOSED || rc == CX_FRAME_TIMEOUT) {
@@ -198,8 +199,8 @@ serve(volatile unsigned char *begun)
     *begun = 1;
 
     rc = reason == CX_REASON_NONE
-             ? cx_frame_write(0, &answer, cx_frame_clock() + WRITE_TIMEOUT)
-             : send_refusal(0, reason, cx_frame_clock() + WRITE_TIMEOUT);
+             ? cx_frame_write(0, &answer, cx_monotonic_ms() + WRITE_TIMEOUT)
+             : send_refusal(0, reason, cx_monotonic_ms() + WRITE_TIMEOUT);
 
     if (rc != CX_FRAME_OK) {
         reason = CX_REASON_LEFT;
@@ -228,7 +229,7 @@ run_child(int fd, volatile unsigned char *begun)
 
     if (cx_sandbox_enter(fd) == -1) {
         (void) send_refusal(0, CX_REASON_SANDBOX,
-                            cx_frame_clock() + WRITE_TIMEOUT);
+                            cx_monotonic_ms() + WRITE_TIMEOUT);
         _exit(EXIT_STATUS(0, CX_REASON_SANDBOX));
     }
 
@@ -256,12 +257,12 @@ start_child(int fd)
 
     if (pid == -1) {
         fprintf(stderr, "cardx-picture: fork() failed: %s\n", strerror(errno));
-        (void) send_refusal(fd, CX_REASON_SANDBOX, cx_frame_clock() + 1000);
+        (void) send_refusal(fd, CX_REASON_SANDBOX, cx_monotonic_ms() + 1000);
         close(fd);
         return;
     }
 
-    children[i] = (child_t){ pid, fd, 0, cx_frame_clock() };
+    children[i] = (child_t){ pid, fd, 0, cx_monotonic_ms() };
     running++;
 }
 
@@ -282,7 +283,7 @@ end_child(int i, int status)
 
         if (!answering[i]) {
             (void) send_refusal(child->fd, CX_REASON_KILLED,
-                                cx_frame_clock() + 1000);
+                                cx_monotonic_ms() + 1000);
         }
 
     } else if (WEXITSTATUS(status) != 0) {
@@ -333,7 +334,7 @@ watch(const struct pollfd *polled)
             kill(children[i].pid, SIGKILL);
         }
 
-        left = children[i].started + LIFETIME - cx_frame_clock();
+        left = children[i].started + LIFETIME - cx_monotonic_ms();
 
         if (left <= 0) {
             kill(children[i].pid, SIGKILL);

@@ -44,7 +44,7 @@ connect_to(const char *path, int64_t deadline)
 
     while (connect(fd, (struct sockaddr *) &sun, sizeof(sun)) == -1) {
         if ((errno != EAGAIN && errno != EINTR)
-            || cx_frame_clock() + RETRY_MS >= deadline) {
+            || cx_monotonic_ms() + RETRY_MS >= deadline) {
             close(fd);
             return -1;
         }
@@ -66,7 +66,7 @@ ask(TALLOC_CTX *ctx, const char *path, const cx_frame_t *request,
     cx_frame_rc_t rc;
 
     *why = AWAY_TEXT;
-    deadline = cx_frame_clock() + CX_PICTURE_TIMEOUT * 1000;
+    deadline = cx_monotonic_ms() + CX_PICTURE_TIMEOUT * 1000;
 
     fd = connect_to(path, deadline);
     if (fd == -1) {

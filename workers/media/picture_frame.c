@@ -4,8 +4,8 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clock.h"
 
 #define HEAD_LEN 8
 #define LENGTHS_LEN (4 * CX_FRAME_PARTS_MAX)
@@ -29,26 +29,16 @@ static const char *const reason_texts[CX_REASON_END] = {
 };
 
 
-int64_t
-cx_frame_clock(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-
-    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-
-int
-cx_frame_wait(int fd, short events, int64_t deadline)
+/* Waits for `events`; 0 when there is something, -1 at the deadline. */
+static int
+wait_for(int fd, short events, int64_t deadline)
 {
     int n;
     int64_t left;
     struct pollfd pfd = { .fd = fd, .events = events };
 
     do {
-        left = deadline - cx_frame_clock();
+        left = deadline - cx_monotonic_ms();
 
         if (left <= 0) {
             return -1;
@@ -87,7 +77,7 @@ read_all(int fd, unsigned char *p, size_t len, int64_t deadline)
             return CX_FRAME_CLOSED;
         }
 
-        if (cx_frame_wait(fd, POLLIN, deadline) == -1) {
+        if (wait_for(fd, POLLIN, deadline) == -1) {
             return CX_FRAME_TIMEOUT;
         }
     }
@@ -118,7 +108,7 @@ write_all(int fd, const unsigned char *p, size_t len, int64_t deadline)
             return CX_FRAME_CLOSED;
         }
 
-        if (cx_frame_wait(fd, POLLOUT, deadline) == -1) {
+        if (wait_for(fd, POLLOUT, deadline) == -1) {
             return CX_FRAME_TIMEOUT;
         }
     }

@@ -65,13 +65,8 @@ typedef enum {
     CX_FRAME_BAD      /* not a frame, or over the limits */
 } cx_frame_rc_t;
 
-/* Milliseconds of the monotonic clock; a deadline is such a time. */
-int64_t cx_frame_clock(void);
-
-/* Waits for `events` on `fd`; 0 when there is something, -1 at the deadline */
-int cx_frame_wait(int fd, short events, int64_t deadline);
-
-/* Reads one frame from a non-blocking socket.  The parts belong to ctx; each
+/* Reads one frame from a non-blocking socket; a deadline is a time of
+ * cx_monotonic_ms().  The parts belong to ctx; each
  * is followed by a NUL.  `most`: the bytes all parts may have together. */
 cx_frame_rc_t cx_frame_read(TALLOC_CTX *ctx, int fd, size_t most,
                             int64_t deadline, cx_frame_t *frame);

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "supervisor.h"
 
@@ -165,7 +166,7 @@ cx_supervisor_reload(cx_supervisor_t *s)
 
     s->leaving = s->crew;
     s->crew = crew;
-    s->patience = cx_now() + CX_STOP_WAIT;
+    s->patience = cx_monotonic_ms() + CX_STOP_WAIT;
     cx_crew_start(s->crew);
     cx_crew_stop(s->leaving, SIGTERM);
 
@@ -199,11 +200,11 @@ cx_supervisor_due(cx_supervisor_t *s)
     ms = cx_crew_start(s->crew);
 
     if (s->leaving != NULL) {
-        left = s->patience - cx_now();
+        left = s->patience - cx_monotonic_ms();
         if (left <= 0) {
             cx_warn("old workers that did not end are killed");
             cx_crew_stop(s->leaving, SIGKILL);
-            s->patience = cx_now() + CX_STOP_WAIT;
+            s->patience = cx_monotonic_ms() + CX_STOP_WAIT;
             left = CX_STOP_WAIT;
         }
 
@@ -246,9 +247,9 @@ cx_supervisor_stop(cx_supervisor_t *s)
         cx_crew_stop(s->leaving, SIGTERM);
     }
 
-    end = cx_now() + CX_STOP_WAIT;
+    end = cx_monotonic_ms() + CX_STOP_WAIT;
     while (cx_crew_running(s->crew) > 0 || s->leaving != NULL) {
-        left = end - cx_now();
+        left = end - cx_monotonic_ms();
         if (left <= 0) {
             cx_warn("workers that did not end are killed");
             cx_crew_stop(s->crew, SIGKILL);
@@ -256,7 +257,7 @@ cx_supervisor_stop(cx_supervisor_t *s)
                 cx_crew_stop(s->leaving, SIGKILL);
             }
             left = CX_STOP_WAIT;
-            end = cx_now() + left;
+            end = cx_monotonic_ms() + left;
         }
 
         cx_supervisor_wait(s, (int) left);

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "supervisor.h"
 
@@ -33,17 +33,8 @@ struct cx_crew_s {
 };
 
 
-int64_t
-cx_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-
-void
+/* Written whole or not at all. */
+static void
 cx_pid_write(const char *dir, const char *name, pid_t pid)
 {
     char path[4096], new_path[4096 + 4];
@@ -234,7 +225,7 @@ cx_worker_start(cx_crew_t *crew, cx_worker_t *w)
 {
     pid_t supervisor = getpid();
 
-    w->since = cx_now();
+    w->since = cx_monotonic_ms();
     w->pid = fork();
 
     switch (w->pid) {
@@ -266,7 +257,7 @@ cx_crew_start(cx_crew_t *crew)
     wait = -1;
     for (i = 0; i < crew->n; i++) {
         w = &crew->workers[i];
-        now = cx_now();
+        now = cx_monotonic_ms();
 
         if (w->pid == 0 && w->due <= now) {
             cx_worker_start(crew, w);
@@ -324,7 +315,7 @@ cx_crew_ended(cx_crew_t *crew, pid_t pid, int status)
         cx_pid_remove(crew->pid_dir, w->name, pid);
     }
 
-    now = cx_now();
+    now = cx_monotonic_ms();
     if (now - w->since >= CX_UP_ENOUGH) {
         w->backoff = 0;
     }

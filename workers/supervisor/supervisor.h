@@ -51,12 +51,7 @@ void cx_crew_stop(cx_crew_t *crew, int signal_number);
 /* How many run. */
 int cx_crew_running(const cx_crew_t *crew);
 
-/* <pid_dir>/<name>.pid: written whole or not at all; removed if it still
- * names pid. */
-void cx_pid_write(const char *dir, const char *name, pid_t pid);
+/* Removes <dir>/<name>.pid if it still names pid. */
 void cx_pid_remove(const char *dir, const char *name, pid_t pid);
-
-/* ms of a clock that only goes forward. */
-int64_t cx_now(void);
 
 #endif

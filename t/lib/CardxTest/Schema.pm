@@ -125,7 +125,7 @@ sub named {
     my ($self, $schema, $named) = @_;
     my $open = $schema->{additionalProperties} ? 1 : 0;
     $named->{$_} = 1 for keys %{ $schema->{properties} || {} };
-    for my $part ($schema->{'$ref'} ? $self->resolve($schema) : (),
+    for my $part ($schema->{'$ref'} ? $self->find($schema->{'$ref'}) : (),
         @{ $schema->{anyOf} || [] }) {
         $open = 1 if $self->named($part, $named);
     }
