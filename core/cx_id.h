@@ -37,8 +37,7 @@ typedef enum {
     CX_ID_MEDIA = 'm',
     CX_ID_REGISTRATION = 'r',
     CX_ID_APPROVAL = 'p',
-    CX_ID_SMS = 's',
-    CX_ID_FAMILY = 'f'
+    CX_ID_SMS = 's'
 } cx_id_kind_t;
 
 /* What a token opens; part of its tag. */

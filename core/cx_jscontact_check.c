@@ -167,7 +167,7 @@ digits(const char *text, size_t n, int low, int high)
 }
 
 
-/* RFC 3339 in CX_UTC with capital letters, as RFC 9553, 1.4.5 has it. */
+/* RFC 3339 in UTC with capital letters, as RFC 9553, 1.4.5 has it. */
 static bool
 is_utc(const char *text)
 {
@@ -256,7 +256,7 @@ check_scalar(TALLOC_CTX *ctx, const cx_json_t *json, cx_kind_t kind,
 
     if (kind == CX_UTC && !is_utc(json->text)) {
         return refuse(ctx, path,
-                      "it must be a time in CX_UTC such as "
+                      "it must be a time in UTC such as "
                       "2024-05-31T10:00:00Z.");
     }
 

@@ -51,7 +51,6 @@ static struct {
     { ngx_string("Vary"), ngx_string("Accept") },
     { ngx_string("Cache-Control"), ngx_string("private, no-cache") },
     { ngx_string("Referrer-Policy"), ngx_string("no-referrer") },
-    { ngx_string("X-Content-Type-Options"), ngx_string("nosniff") },
     { ngx_null_string, ngx_null_string }
 };
 

@@ -23,7 +23,6 @@ static struct {
 } ngx_http_cardx_thumbnail_headers[] = {
     { ngx_string("Cache-Control"),
       ngx_string("public, max-age=31536000, immutable") },
-    { ngx_string("X-Content-Type-Options"), ngx_string("nosniff") },
     { ngx_null_string, ngx_null_string }
 };
 

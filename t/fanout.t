@@ -33,14 +33,6 @@ sub key {
     return @{ $r->{json} }{qw(key key_id)};
 }
 
-# RFC 4648 base32, as keys are written; then as Redis names them.
-sub hash_name {
-    my ($key) = @_;
-    my $bits = join '', map { sprintf '%05b',
-        index 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567', $_ } split //, $key;
-    return substr sha256_hex(pack 'B128', $bits), 0, 32;
-}
-
 sub outbox_empty {
     $t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 },
         $_[0] || 10);
@@ -79,18 +71,18 @@ ok($t->wait_for(sub { status($card, $key) == 404 }, 3),
     'a revocation arrives');
 outbox_empty();
 is($t->get("/q/$key")->{status}, 404, 'at its short link, too');
-is($t->redis('GET', 'cardx:q:' . hash_name($key)), 'x', 'as a denial');
+is($t->redis('GET', 'cardx:q:' . CardxTest::hash_name($key)), 'x', 'as a denial');
 is(status($card, $other), 200, 'another key still opens');
 is($t->get("/q/$other")->{status}, 302, 'and leads there');
 
 # a key whose projection never came
-$t->redis('HDEL', "cardx:card:{$card}", 'k:' . hash_name($other));
-$t->redis('DEL', 'cardx:q:' . hash_name($other));
+$t->redis('HDEL', "cardx:card:{$card}", 'k:' . CardxTest::hash_name($other));
+$t->redis('DEL', 'cardx:q:' . CardxTest::hash_name($other));
 behind('select 1', 'card', $card);
 outbox_empty();
-like($t->redis('HGET', "cardx:card:{$card}", 'k:' . hash_name($other)),
+like($t->redis('HGET', "cardx:card:{$card}", 'k:' . CardxTest::hash_name($other)),
     qr/^\d+ $/, 'a key is brought');
-like($t->redis('GET', 'cardx:q:' . hash_name($other)), qr/^\d+ \Q$card\E$/,
+like($t->redis('GET', 'cardx:q:' . CardxTest::hash_name($other)), qr/^\d+ \Q$card\E$/,
     'with its redirect');
 
 my $second = $t->sign_in('+8613800138000', $me->{initial_password});
@@ -208,17 +200,17 @@ ok($t->wait_for(sub { !$t->redis('EXISTS', 'cardx:scans', 'cardx:scans:batch')
 
 # dead after the commit: the batch is still there
 my $batch = $t->psql('select scans_batch from cardx.fanout_state');
-$t->redis('HSET', 'cardx:scans:batch', hash_name($scanned), 3, 'batch', $batch);
+$t->redis('HSET', 'cardx:scans:batch', CardxTest::hash_name($scanned), 3, 'batch', $batch);
 ok($t->wait_for(sub { !$t->redis('EXISTS', 'cardx:scans:batch') }, 5),
     'a batch that was added is dropped');
 is(scans(raw($scanned)), 3, 'and not added twice');
 
 # dead before the commit
-$t->redis('HSET', 'cardx:scans:batch', hash_name($scanned), 2, 'batch', 'new');
+$t->redis('HSET', 'cardx:scans:batch', CardxTest::hash_name($scanned), 2, 'batch', 'new');
 ok($t->wait_for(sub { scans(raw($scanned)) == 5 }, 5),
     'a batch that was not is');
 
-$t->redis('HINCRBY', 'cardx:scans', hash_name($scanned), 1);
+$t->redis('HINCRBY', 'cardx:scans', CardxTest::hash_name($scanned), 1);
 $t->redis('HINCRBY', 'cardx:scans', 'f' x 32, 7);
 $t->redis('HINCRBY', 'cardx:scans', "nonsense'", 7);
 ok($t->wait_for(sub { scans(raw($scanned)) == 6 }, 5),

@@ -8,7 +8,6 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use Digest::SHA qw(sha256_hex);
 use File::Copy qw(copy);
 use File::Temp ();
 use POSIX ();
@@ -36,13 +35,6 @@ sub key {
     my $r = $t->post("/v1/cards/$card/keys", { ttl => 3600, %more }, $token);
     die "key: $r->{status} $r->{body}" if $r->{status} != 201;
     return @{ $r->{json} }{qw(key key_id)};
-}
-
-sub hash_name {
-    my ($key) = @_;
-    my $bits = join '', map { sprintf '%05b',
-        index 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567', $_ } split //, $key;
-    return substr sha256_hex(pack 'B128', $bits), 0, 32;
 }
 
 sub revoke {
@@ -180,9 +172,9 @@ for (1 .. 5) {
 ok(ready(), 'flushed: complete again');
 ok($t->wait_for(sub { from_redis() }), 'from Redis again');
 all_true('flushed', @asking);
-like($t->redis('HGET', "cardx:card:{$cards[1]}", 'k:' . hash_name($gone)),
+like($t->redis('HGET', "cardx:card:{$cards[1]}", 'k:' . CardxTest::hash_name($gone)),
     qr/^x$/, 'the revoked key is known as that');
-my $redirect = $t->redis('GET', 'cardx:q:' . hash_name($keys[2]));
+my $redirect = $t->redis('GET', 'cardx:q:' . CardxTest::hash_name($keys[2]));
 like($redirect, qr/^\d+ \Q$cards[2]\E$/, 'redirects are back');
 is(scalar @{ $t->redis('KEYS', 'cardx:token:*') }, 2, 'tokens are back');
 
@@ -265,7 +257,7 @@ copy($old, $dump) or die "$dump: $!";
 chmod 0644, $dump;
 $t->start;
 
-like($t->redis('HGET', "cardx:card:{$quiet}", 'k:' . hash_name($quiet_key)),
+like($t->redis('HGET', "cardx:card:{$quiet}", 'k:' . CardxTest::hash_name($quiet_key)),
     qr/^\d+ $/, 'an old dump: Redis has a revoked key as good');
 ok($t->redis('EXISTS', 'cardx:ready'), 'and says that it is complete');
 sleep 1;

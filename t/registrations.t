@@ -70,25 +70,6 @@ sub other {
     return sprintf '%06d', ($code + 1) % 1_000_000;
 }
 
-# Calls of the code at once, one process each; gives what they returned.
-sub at_once {
-    my @calls = @_;
-    my @pipes = map {
-        my $call = $_;
-        my $pid = open my $out, '-|';
-        die "fork: $!" unless defined $pid;
-        if (!$pid) {
-            $t->{http} = HTTP::Tiny->new(verify_SSL => 1,
-                SSL_options => { SSL_ca_file => $t->ca });
-            print $call->();
-            close STDOUT;
-            POSIX::_exit(0);
-        }
-        $out;
-    } @calls;
-    return map { my $out = $_; local $/; scalar <$out> } @pipes;
-}
-
 
 subtest 'bad input stores nothing' => sub {
     my @bad = (
@@ -242,7 +223,7 @@ subtest 'nothing tells who is registered' => sub {
 
 subtest 'limits' => sub {
     my $phone = number();
-    my @status = at_once(map { sub { start($phone)->{status} } } 1 .. 5);
+    my @status = $t->at_once(map { sub { start($phone)->{status} } } 1 .. 5);
     is_deeply([ sort @status ], [ 202, (429) x 4 ], 'one of five at once');
 
     my $r = start($phone);
@@ -316,7 +297,7 @@ subtest 'five tries' => sub {
     my ($id, $code) = started(number());
     my $wrong = other($code);
 
-    my @codes = at_once(map {
+    my @codes = $t->at_once(map {
         # a key must not make a try undone
         my %headers = $_ % 2 ? () : ('Idempotency-Key' => "try-$_");
         sub { verify($id, $wrong, headers => \%headers)->{json}{code} };
@@ -341,7 +322,7 @@ subtest 'five tries' => sub {
 subtest 'one registration, one account' => sub {
     my $phone = number();
     my ($id, $code) = started($phone);
-    my @status = at_once(map { sub { verify($id, $code)->{status} } } 1 .. 4);
+    my @status = $t->at_once(map { sub { verify($id, $code)->{status} } } 1 .. 4);
     is_deeply([ sort @status ], [ 200, 409, 409, 409 ], 'four at once');
     is($t->psql("select count(*) from cardx.users where phone = '$phone'"), 1);
     is($t->psql("select count(*) from cardx.terminals join cardx.users
@@ -350,7 +331,7 @@ subtest 'one registration, one account' => sub {
     # two registrations of one number
     $phone = number();
     my @started = map { forget_limits(); [ started($phone) ] } 1, 2;
-    my @codes = at_once(map {
+    my @codes = $t->at_once(map {
         my ($id, $code) = @$_;
         sub { my $r = verify($id, $code); "$r->{status} "
             . ($r->{json}{code} // '') };

@@ -40,24 +40,6 @@ sub status_of {
     return $t->get('/v1/me', undef, { token => $token })->{status};
 }
 
-# Calls at once, one process each; gives what they returned.
-sub at_once {
-    my @pipes = map {
-        my $call = $_;
-        my $pid = open my $out, '-|';
-        die "fork: $!" unless defined $pid;
-        if (!$pid) {
-            $t->{http} = HTTP::Tiny->new(verify_SSL => 1,
-                SSL_options => { SSL_ca_file => $t->ca });
-            print $call->();
-            close STDOUT;
-            POSIX::_exit(0);
-        }
-        $out;
-    } @_;
-    return map { my $out = $_; local $/; scalar <$out> } @pipes;
-}
-
 my $me = $t->register($PHONE);
 my $password = $me->{initial_password};
 
@@ -131,7 +113,7 @@ subtest 'a wrong password tells nothing' => sub {
     is($t->psql("select count(*) from cardx.password_tries
         where subject = '$PHONE'"), 0, 'with nothing held against it');
 
-    my @codes = at_once(map {
+    my @codes = $t->at_once(map {
         my %headers = $_ % 2 ? () : ('Idempotency-Key' => "guess-$_");
         sub {
             my $r = $t->post('/v1/sessions', { phone => $PHONE, password =>
@@ -163,7 +145,7 @@ subtest 'refresh' => sub {
     isnt($r->{json}{access_token}, $second->{access_token}, 'a fresh token');
     is(status_of($r->{json}{access_token}), 200);
 
-    my @tokens = at_once(map { sub {
+    my @tokens = $t->at_once(map { sub {
         refresh($second->{refresh_token})->{json}{refresh_token} } } 1 .. 4);
     my $third = $tokens[0];
     is_deeply(\@tokens, [ ($third) x 4 ], 'four at once: one successor');
@@ -264,7 +246,7 @@ subtest 'at most twenty terminals' => sub {
         insert into cardx.terminals (terminal_id, user_id, name)
         select 100000000 + n, '$me->{user_id}', 'x'
         from generate_series(1, 18) n");
-    my @status = at_once(map { sub { sign_in($PHONE, $password)->{status} } }
+    my @status = $t->at_once(map { sub { sign_in($PHONE, $password)->{status} } }
         1 .. 4);
     is_deeply([ sort @status ], [ 200, 409, 409, 409 ], 'one more, of four');
     is_problem(sign_in($PHONE, $password), 409, 'too_many_terminals',

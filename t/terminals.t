@@ -213,8 +213,7 @@ subtest 'many at once' => sub {
     for my $terminal (@terminals) {
         my $pid = fork // die "fork: $!";
         if (!$pid) {
-            $t->{http} = HTTP::Tiny->new(verify_SSL => 1,
-                SSL_options => { SSL_ca_file => $t->ca });
+            $t->connect_anew;
             # refreshing while it is signed out
             for (1 .. 20) {
                 my $r = $t->post('/v1/sessions/refresh',

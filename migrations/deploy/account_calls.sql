@@ -475,6 +475,11 @@ BEGIN
     DELETE FROM cardx.refresh_tokens r
     WHERE r.user_id = its_user AND r.terminal_id = its_terminal;
 
+    -- what it has approved and nobody has used yet is asked again
+    UPDATE cardx.approvals a SET approved = NULL, approved_by = NULL
+    WHERE a.user_id = its_user AND a.approved_by = its_terminal
+        AND a.approved AND a.expires_at > now();
+
     PERFORM cardx.outbox_add('terminal', its_user || '/' || its_terminal);
 
     RETURN true;

@@ -38,9 +38,24 @@ CREATE FUNCTION cardx.outbox_add(new_effect text, new_object text)
                 due_at = least(o.due_at, now());
     END;
 
+-- For monitoring: how much waits, and for how many seconds already.
+CREATE FUNCTION cardx.outbox_depth()
+    RETURNS TABLE (effect text, waiting bigint, oldest bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT e.effect, count(o.object),
+            coalesce(extract(epoch FROM now() - min(o.created_at)), 0)::bigint
+        FROM unnest(ARRAY['card', 'sms', 'terminal', 'thumbnail']) e (effect)
+        LEFT JOIN cardx.outbox o USING (effect)
+        GROUP BY e.effect
+        ORDER BY e.effect;
+    END;
+
 ALTER TABLE cardx.outbox OWNER TO cardx_definer;
 ALTER FUNCTION cardx.outbox_add(text, text) OWNER TO cardx_definer;
-GRANT EXECUTE ON FUNCTION cardx.outbox_add(text, text) TO cardx_api;
+ALTER FUNCTION cardx.outbox_depth() OWNER TO cardx_definer;
+GRANT EXECUTE ON FUNCTION cardx.outbox_add(text, text),
+    cardx.outbox_depth() TO cardx_api;
 GRANT SELECT, UPDATE, DELETE ON cardx.outbox TO cardx_fanout;
 
 -- One row: state of fanout that must survive it.

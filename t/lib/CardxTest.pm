@@ -18,6 +18,7 @@ use strict;
 use warnings;
 
 use Cwd ();
+use Digest::SHA ();
 use File::Basename ();
 use File::Path ();
 use File::Temp ();
@@ -140,10 +141,16 @@ sub start {
     while (<$env>) {
         $self->{lc $1} = $2 if /^CARDX_(\w+)='(.*)'$/;
     }
+    $self->connect_anew;
+    return $self;
+}
+
+# A child must not use its parent's connection.
+sub connect_anew {
+    my ($self) = @_;
     $self->{http} = HTTP::Tiny->new(
         verify_SSL => 1, max_redirect => 0, keep_alive => 1, timeout => 30,
         SSL_options => { SSL_ca_file => $self->{ca} });
-    return $self;
 }
 
 sub url { $_[0]{url} }
@@ -354,6 +361,32 @@ sub wait_for {
         return if time > $end;
         sleep 0.02;
     }
+}
+
+# Calls of the code at once, one process each; gives what they returned.
+sub at_once {
+    my ($self, @calls) = @_;
+    my @pipes = map {
+        my $call = $_;
+        my $pid = open my $out, '-|';
+        die "fork: $!" unless defined $pid;
+        if (!$pid) {
+            $self->connect_anew;
+            print $call->();
+            close STDOUT;
+            POSIX::_exit(0);
+        }
+        $out;
+    } @calls;
+    return map { my $out = $_; local $/; scalar <$out> } @pipes;
+}
+
+# What Redis calls a card key: keys are written in base32 (RFC 4648).
+sub hash_name {
+    my ($key) = @_;
+    my $bits = join '', map { sprintf '%05b',
+        index 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567', $_ } split //, $key;
+    return substr Digest::SHA::sha256_hex(pack 'B128', $bits), 0, 32;
 }
 
 # --- the end ---------------------------------------------------------------

@@ -162,6 +162,21 @@ cx_problem(cx_request_t *r, int status, const char *code, const char *format,
 
 
 void
+cx_problem_away(cx_request_t *r, int seconds, const char *detail)
+{
+    cx_answer_header(r, "Retry-After", "%d", seconds);
+    cx_problem(r, 503, "unavailable", "%s", detail);
+}
+
+
+void
+cx_try_again(cx_request_t *r)
+{
+    cx_problem_away(r, 1, "This can't be done now; try again.");
+}
+
+
+void
 cx_problem_pg(cx_request_t *r, cx_pg_rc_t rc)
 {
     switch (rc) {
@@ -174,9 +189,7 @@ cx_problem_pg(cx_request_t *r, cx_pg_rc_t rc)
         break;
 
     default:
-        cx_answer_header(r, "Retry-After", "1");
-        cx_problem(r, 503, "unavailable",
-                   "The database can't be reached now; try again.");
+        cx_problem_away(r, 1, "The database can't be reached now; try again.");
         break;
     }
 }
@@ -263,8 +276,7 @@ cx_new_id(cx_request_t *r, cx_id_kind_t kind)
 
     if (id == NULL || cx_id_new(&r->api->settings->id_key, kind, id) != 0) {
         cx_alert("no randomness");
-        cx_answer_header(r, "Retry-After", "1");
-        cx_problem(r, 503, "unavailable", "Try again.");
+        cx_try_again(r);
         return NULL;
     }
 

@@ -118,6 +118,7 @@ cx_user_lock(cx_request_t *r, const char **own_card_id)
     }
 
     if (PQntuples(result) == 0) {
+        cx_answer_header(r, "WWW-Authenticate", "Bearer");
         cx_problem(r, 401, "unauthorized", "This account is gone.");
         return false;
     }
@@ -261,14 +262,16 @@ put_in_force(cx_request_t *r, void *data)
     cx_change_t *change = data;
     cx_projector_t *p = &r->api->projector;
 
-    in_force = change->deleted
-                   ? cx_deny_card(p, change->card_id)
-                   : cx_project_card(p, change->card_id, change->narrower);
-
-    if (change->image_id != NULL && cx_projector_epoch(p)) {
+    /* first, in the epoch from before the change: the card may be read and
+     * written in a later one */
+    if (change->image_id != NULL) {
         cx_project_thumbnail(p, change->image_id, change->image,
                              change->image_len);
     }
+
+    in_force = change->deleted
+                   ? cx_deny_card(p, change->card_id)
+                   : cx_project_card(p, change->card_id, change->narrower);
 
     if (!change->narrower) {
         return;

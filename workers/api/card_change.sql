@@ -21,8 +21,14 @@ left join cardx.thumbnails t on t.card_id = c.card_id and t.view = ''
 where c.card_id = $1 and c.deleted_at is null;
 
 -- The user's row comes before any card's, so that no two wait for each other.
+-- The own card is the oldest one while none is named, as `me_get` has it.
 -- name: user_lock
-select own_card_id
+select coalesce(own_card_id, (
+    select card_id
+    from cardx.cards
+    where user_id = (select cardx.current_user_id()) and deleted_at is null
+    order by created_at, card_id
+    limit 1))
 from cardx.users
 where user_id = (select cardx.current_user_id())
 for no key update;

@@ -199,7 +199,7 @@ stored(cx_request_t *r, const cx_change_t *change)
 
     if (card == NULL) {
         cx_alert("card %s can't be read: %s", change->card_id, why);
-        cx_problem_pg(r, CX_PG_AWAY);
+        cx_try_again(r);
     }
 
     return card;

@@ -37,10 +37,6 @@ typedef struct {
     const char *thumbnail_id;
 } fetch_t;
 
-static const char *const kinds[] = { "photo", "logo", "sound", "video" };
-
-#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
 
 static cx_form_t
 wanted_form(const cx_request_t *r)
@@ -104,9 +100,9 @@ read_request(cx_request_t *r, fetch_t *f)
         len = CX_ID_LEN;
     }
 
-    for (i = 0; r->params[1] != NULL && i < N_KINDS; i++) {
-        if (strcmp(r->params[1], kinds[i]) == 0) {
-            f->kind = kinds[i];
+    for (i = 0; r->params[1] != NULL && i < CX_MEDIA_KINDS; i++) {
+        if (strcmp(r->params[1], cx_media_kinds[i]) == 0) {
+            f->kind = cx_media_kinds[i];
         }
     }
 
@@ -164,9 +160,9 @@ read_row(cx_request_t *r, fetch_t *f, const PGresult *row)
         return false;
     }
 
-    for (i = 0; i < N_KINDS; i++) {
-        if (!cx_fields_show(f->fields, kinds[i])) {
-            cx_json_remove(f->media, kinds[i]);
+    for (i = 0; i < CX_MEDIA_KINDS; i++) {
+        if (!cx_fields_show(f->fields, cx_media_kinds[i])) {
+            cx_json_remove(f->media, cx_media_kinds[i]);
         }
     }
 
@@ -221,8 +217,7 @@ verify(cx_request_t *r, fetch_t *f, cx_form_t form)
     }
 
     if (!read_row(r, f, row)) {
-        cx_answer_header(r, "Retry-After", "1");
-        cx_problem(r, 503, "unavailable", "The card can't be given now.");
+        cx_try_again(r);
         return false;
     }
 
@@ -309,7 +304,8 @@ file_name(TALLOC_CTX *ctx, const cx_json_t *card)
     name = cx_jscontact_full_name(ctx, card);
 
     for (p = name; *p != '\0'; p++) {
-        if ((unsigned char) *p < 0x20 || strchr("\"*/:<>?\\|%", *p) != NULL) {
+        if ((unsigned char) *p < 0x20 || *p == 0x7f
+            || strchr("\"*/:<>?\\|%", *p) != NULL) {
             *p = ' ';
         }
     }
@@ -363,21 +359,21 @@ vcard_media(cx_request_t *r, fetch_t *f, cx_vcard_media_t *media, size_t *n)
 
     *n = 0;
 
-    for (i = 0; i < N_KINDS; i++) {
-        medium = cx_json_get(f->media, kinds[i]);
+    for (i = 0; i < CX_MEDIA_KINDS; i++) {
+        medium = cx_json_get(f->media, cx_media_kinds[i]);
 
         if (medium == NULL) {
             continue;
         }
 
         memset(&media[*n], 0, sizeof(media[*n]));
-        media[*n].kind = kinds[i];
+        media[*n].kind = cx_media_kinds[i];
         media[*n].type = cx_json_text(medium, "type");
         media[*n].address =
             talloc_asprintf(r, "%s/c/%s/%s", r->api->settings->public_url,
-                            f->card_id, kinds[i]);
+                            f->card_id, cx_media_kinds[i]);
 
-        if (strcmp(kinds[i], "photo") == 0) {
+        if (strcmp(cx_media_kinds[i], "photo") == 0) {
             rc = cx_pg_query(r->api->pg, r, &row, &SQL_MEDIUM_VCARD,
                              cx_json_text(medium, "media_id"));
 
@@ -409,7 +405,7 @@ send_vcard(cx_request_t *r, fetch_t *f)
     size_t n, len;
     cx_json_t *card;
     const char *version, *accept;
-    cx_vcard_media_t media[N_KINDS];
+    cx_vcard_media_t media[CX_MEDIA_KINDS];
 
     version = cx_argument(r, "version");
     accept = cx_header(r, "Accept");
@@ -570,9 +566,7 @@ fetch_thumbnail(cx_request_t *r)
         cx_project_thumbnail(p, id, webp, len);
 
     } else if (!cx_thumbnail_draw(p, r, id, &webp, &len)) {
-        cx_answer_header(r, "Retry-After", "2");
-        cx_problem(r, 503, "unavailable",
-                   "The thumbnail can't be drawn now; try again.");
+        cx_problem_away(r, 2, "The thumbnail can't be drawn now; try again.");
         return;
     }
 

@@ -14,7 +14,7 @@ typedef struct {
     const char *scope;
     const char *key_hash; /* bytea parameters */
     const char *request_hash;
-    unsigned char seal[CX_SECRET_LEN]; /* from the header's value alone */
+    unsigned char seal[CX_SECRET_LEN]; /* from the header's value */
 } ticket_t;
 
 
@@ -55,21 +55,12 @@ bool
 cx_query(cx_request_t *r, PGresult **result, const cx_statement_t *statement,
          ...)
 {
-    int i;
     va_list ap;
     cx_pg_rc_t rc;
-    const char *values[32];
 
     va_start(ap, statement);
-
-    for (i = 0; i < statement->n_params && i < 32; i++) {
-        values[i] = va_arg(ap, const char *);
-    }
-
+    rc = cx_pg_query_list(r->api->pg, r, result, statement, ap);
     va_end(ap);
-
-    rc =
-        cx_pg_query_array(r->api->pg, r, result, statement, values, NULL, NULL);
 
     if (rc != CX_PG_OK) {
         cx_problem_pg(r, rc);
@@ -149,7 +140,7 @@ make_ticket(cx_request_t *r, const char *key, ticket_t *ticket)
                 r->body, r->body_len);
 
     if (ticket->request_hash == NULL) {
-        cx_problem_pg(r, CX_PG_AWAY);
+        cx_try_again(r);
         return false;
     }
 
@@ -159,11 +150,14 @@ make_ticket(cx_request_t *r, const char *key, ticket_t *ticket)
                     : r->params[0] != NULL ? r->params[0]
                                            : ticket->request_hash;
 
+    /* neither what is kept nor the master key opens an answer alone: people
+     * send values here that can be guessed */
     ticket->key_hash = hash_of(r, ticket->scope, key, "", 0);
 
     if (ticket->key_hash == NULL
-        || !cx_derive_from(key, strlen(key), "idempotency", ticket->seal)) {
-        cx_problem_pg(r, CX_PG_AWAY);
+        || !cx_hmac(r->api->settings, "idempotency seal", key, strlen(key),
+                    ticket->seal)) {
+        cx_try_again(r);
         return false;
     }
 
@@ -195,7 +189,7 @@ keep(cx_request_t *r, const ticket_t *ticket)
                      headers_len + type_len + r->answer_len, &len);
 
     if (sealed == NULL) {
-        cx_problem_pg(r, CX_PG_AWAY);
+        cx_try_again(r);
         return;
     }
 
@@ -292,7 +286,7 @@ cx_run(cx_request_t *r)
 
     if (r->status == 0) {
         cx_alert("%s %s: no answer", r->route->method, r->route->pattern);
-        cx_problem_pg(r, CX_PG_AWAY);
+        cx_try_again(r);
     }
 
     cx_finish(r);

@@ -118,7 +118,7 @@ post_key(cx_request_t *r)
 
     if (cx_card_key_new(key, drawn->hash) != 0
         || (svg = qr_svg(r, key)) == NULL) {
-        cx_problem_pg(r, CX_PG_AWAY);
+        cx_try_again(r);
         return;
     }
 
@@ -216,7 +216,7 @@ delete_key(cx_request_t *r)
     hash = cx_pg_bytes(r, result, 0, 0, &len);
 
     if (hash == NULL || len != CX_SECRET_LEN) {
-        cx_problem_pg(r, CX_PG_AWAY);
+        cx_try_again(r);
         return;
     }
 

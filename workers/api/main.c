@@ -74,8 +74,6 @@ send_answer(cx_request_t *r, FCGX_Request *fcgi)
         FCGX_PutS("Cache-Control: no-store\r\n", fcgi->out);
     }
 
-    FCGX_PutS("X-Content-Type-Options: nosniff\r\n", fcgi->out);
-
     if (r->status != 204 && r->status != 304) {
         FCGX_FPrintF(fcgi->out, "Content-Length: %lu\r\n",
                      (unsigned long) r->answer_len);
@@ -148,10 +146,8 @@ main(int argc, char **argv)
     memset(&api, 0, sizeof(api));
     api.settings = settings;
     api.pool = argv[2];
-    api.pg = cx_pg_open(settings, settings->postgresql);
-    api.projector.settings = settings;
-    api.projector.pg = api.pg;
-    api.projector.redis = cx_redis_open(settings, settings);
+    cx_projector_init(&api.projector, settings, settings->postgresql);
+    api.pg = api.projector.pg;
 
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTERM);
@@ -160,7 +156,7 @@ main(int argc, char **argv)
 
     /* several processes wait for the same connection: who comes too late must
      * not hang in accept() */
-    if (api.pg == NULL || api.projector.redis == NULL || FCGX_Init() != 0
+    if (FCGX_Init() != 0
         || FCGX_InitRequest(&fcgi, STDIN_FILENO, FCGI_FAIL_ACCEPT_ON_INTR) != 0
         || fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK) == -1) {
         cx_error("descriptor 0 is not a listening socket");

@@ -70,9 +70,7 @@ take_picture(cx_request_t *r, medium_t *medium)
                               r->body_len, &picture, &why);
 
     if (rc == CX_PICTURE_AWAY) {
-        cx_answer_header(r, "Retry-After", "2");
-        cx_problem(r, 503, "unavailable",
-                   "Pictures can't be taken now; try again.");
+        cx_problem_away(r, 2, "Pictures can't be taken now; try again.");
         return false;
     }
 

@@ -1,4 +1,4 @@
-/* Operation: health, on a port of its own that only the host reaches. */
+/* Operation: health and metrics, on a port that only the host reaches. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -151,7 +151,58 @@ healthz(cx_request_t *r)
 }
 
 
+/* One gauge with its text (Prometheus' exposition format 0.0.4). */
+static char *
+gauge(char *text, const char *name, const char *help)
+{
+    return talloc_asprintf_append_buffer(
+        text, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name);
+}
+
+
+/* The nginx side has its own (docs/directives.md, cardx_metrics). */
+static void
+metrics(cx_request_t *r)
+{
+    int i, column;
+    char *text;
+    PGresult *result;
+    static const char *const names[] = { "cardx_outbox_waiting",
+                                         "cardx_outbox_oldest_seconds" };
+    static const char *const help[] = {
+        "Effects of commits that are not yet done.",
+        "Age of the oldest of them."
+    };
+
+    text = gauge(talloc_strdup(r, ""), "cardx_up", "Whether a part answers.");
+    text =
+        talloc_asprintf_append_buffer(text,
+                                      "cardx_up{part=\"postgresql\"} %d\n"
+                                      "cardx_up{part=\"redis\"} %d\n"
+                                      "cardx_up{part=\"workers\"} %d\n"
+                                      "cardx_up{part=\"picture\"} %d\n",
+                                      postgresql_answers(r), redis_answers(r),
+                                      workers_answer(r), picture_answers(r));
+
+    if (cx_pg_query(r->api->pg, r, &result, &SQL_OUTBOX_DEPTH) == CX_PG_OK) {
+        for (column = 0; column < 2; column++) {
+            text = gauge(text, names[column], help[column]);
+
+            for (i = 0; i < PQntuples(result); i++) {
+                text = talloc_asprintf_append_buffer(
+                    text, "%s{effect=\"%s\"} %s\n", names[column],
+                    cx_pg_text(result, i, 0),
+                    cx_pg_text(result, i, column + 1));
+            }
+        }
+    }
+
+    cx_answer(r, 200, "text/plain; version=0.0.4", text, strlen(text));
+}
+
+
 const cx_route_t cx_routes_ops[] = {
+    { "GET", "/metrics/workers", metrics, CX_ANONYMOUS, 0 },
     { "GET", "/healthz", healthz, CX_ANONYMOUS, 0 },
     { NULL, NULL, NULL, 0, 0 },
 };

@@ -3,3 +3,5 @@
 -- name: health
 select 1;
 
+-- name: outbox_depth
+select effect, waiting, oldest from cardx.outbox_depth();

@@ -171,8 +171,7 @@ offline_vcard(cx_request_t *r, size_t *len)
 
     if (card == NULL) {
         cx_alert("card %s can't be read: %s", r->params[0], why);
-        cx_answer_header(r, "Retry-After", "1");
-        cx_problem(r, 503, "unavailable", "The card can't be read now.");
+        cx_try_again(r);
         return NULL;
     }
 

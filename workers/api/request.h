@@ -113,6 +113,10 @@ void cx_problem_with(cx_request_t *r, int status, const char *code,
                      const char *detail, cx_json_t *members);
 /* 503 with Retry-After for rc AWAY, 409 conflict, 422 otherwise. */
 void cx_problem_pg(cx_request_t *r, cx_pg_rc_t rc);
+/* 503 to be tried again, after some seconds; or after one, for whatever
+ * reason. */
+void cx_problem_away(cx_request_t *r, int seconds, const char *detail);
+void cx_try_again(cx_request_t *r);
 /* Committed, but not confirmed at every edge: 503 not_yet_in_force. */
 void cx_problem_not_yet(cx_request_t *r);
 void cx_answer_header(cx_request_t *r, const char *name, const char *format,

@@ -128,9 +128,9 @@ refuse(cx_request_t *r)
 }
 
 
-/* nginx could not judge the token: PostgreSQL can. */
+/* nginx could not judge the token, or not lately: PostgreSQL can. */
 static bool
-check_token(cx_request_t *r)
+check_token(cx_request_t *r, bool project)
 {
     cx_pg_rc_t rc;
     cx_token_t *token;
@@ -166,7 +166,11 @@ check_token(cx_request_t *r)
         return refuse(r);
     }
 
-    cx_project_token(&r->api->projector, token, cx_pg_integer(result, 0, 0));
+    if (project) {
+        cx_project_token(&r->api->projector, token,
+                         cx_pg_integer(result, 0, 0));
+    }
+
     r->user_id = token->user_id;
     r->terminal_id = token->terminal_id;
 
@@ -174,24 +178,37 @@ check_token(cx_request_t *r)
 }
 
 
+/* nginx judges when it has read the head of a request.  A body may follow as
+ * slowly as its sender likes: what was good then need not be so any more
+ * (A8). */
+static bool
+has_body(const cx_request_t *r)
+{
+    const char *length;
+
+    length = cx_parameter(r, "CONTENT_LENGTH");
+
+    return length != NULL && strcmp(length, "0") != 0;
+}
+
+
 bool
 cx_authenticate(cx_request_t *r)
 {
-    const char *terminal_id;
+    bool verified;
+    const char *user_id, *terminal_id;
 
     if (!(r->route->flags & CX_ANONYMOUS)) {
-        r->user_id = cx_parameter(r, "CARDX_USER_ID");
+        user_id = cx_parameter(r, "CARDX_USER_ID");
         terminal_id = cx_parameter(r, "CARDX_TERMINAL_ID");
+        verified = user_id != NULL && terminal_id != NULL;
 
-        if (r->user_id == NULL || terminal_id == NULL) {
-            r->user_id = NULL;
-
-            if (!check_token(r)) {
-                return false;
-            }
-
-        } else {
+        if (verified && !has_body(r)) {
+            r->user_id = user_id;
             r->terminal_id = (uint32_t) strtoul(terminal_id, NULL, 10);
+
+        } else if (!check_token(r, !verified)) {
+            return false;
         }
     }
 

@@ -14,14 +14,6 @@
 
 
 void
-cx_try_again(cx_request_t *r)
-{
-    cx_answer_header(r, "Retry-After", "1");
-    cx_problem(r, 503, "unavailable", "This can't be done now; try again.");
-}
-
-
-void
 cx_too_many(cx_request_t *r, const char *code, long long seconds,
             const char *detail)
 {

@@ -70,7 +70,4 @@ void cx_sign_in_refuse(cx_request_t *r, const char *state);
 void cx_too_many(cx_request_t *r, const char *code, long long seconds,
                  const char *detail);
 
-/* 503: no randomness, or no memory. */
-void cx_try_again(cx_request_t *r);
-
 #endif

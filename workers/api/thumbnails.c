@@ -41,9 +41,7 @@ take(cx_request_t *r, cx_blob_t *webp)
         return false;
 
     default:
-        cx_answer_header(r, "Retry-After", "2");
-        cx_problem(r, 503, "unavailable",
-                   "Pictures can't be taken now; try again.");
+        cx_problem_away(r, 2, "Pictures can't be taken now; try again.");
         return false;
     }
 }

@@ -4,7 +4,8 @@
 
 #include "cx_buf.h"
 
-static const char *const kinds[] = { "photo", "logo", "sound", "video" };
+const char *const cx_media_kinds[CX_MEDIA_KINDS] = { "photo", "logo", "sound",
+                                                     "video" };
 
 
 /* The `media` object of a Card, made if `make` says so and it is not there;
@@ -54,18 +55,19 @@ cx_card_body(TALLOC_CTX *ctx, const cx_settings_t *settings,
 {
     char id[32];
     size_t i;
-    const char *type;
+    const char *kind, *type;
     cx_json_t *body, *object;
 
     body = cx_jscontact_view(ctx, card, fields);
 
-    for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        snprintf(id, sizeof(id), "cardx-%s", kinds[i]);
-        type = cx_json_text(cx_json_get(media, kinds[i]), "type");
+    for (i = 0; i < CX_MEDIA_KINDS; i++) {
+        kind = cx_media_kinds[i];
+        snprintf(id, sizeof(id), "cardx-%s", kind);
+        type = cx_json_text(cx_json_get(media, kind), "type");
 
-        if (type != NULL && cx_fields_show(fields, kinds[i])) {
+        if (type != NULL && cx_fields_show(fields, kind)) {
             cx_json_put(media_object(body, true), id,
-                        media_entry(body, settings, card_id, kinds[i], type));
+                        media_entry(body, settings, card_id, kind, type));
             continue;
         }
 

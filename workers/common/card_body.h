@@ -9,6 +9,10 @@
 #include "cx_jscontact.h"
 #include "settings.h"
 
+/* The media that a card may have. */
+#define CX_MEDIA_KINDS 4
+extern const char *const cx_media_kinds[CX_MEDIA_KINDS];
+
 /* `media` is a JSON object {kind: {media_id, type, bytes}} of what is kept
  * for the card.  The result belongs to ctx: the Card as `fields` (NULL: all)
  * let it show, with an entry "cardx-<kind>" in its `media` for each medium

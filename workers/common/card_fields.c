@@ -8,6 +8,11 @@
 #include "cx_projection.h"
 #include "log.h"
 
+/* Bodies of one card, together: its owner may have drawn a thousand keys that
+ * show different fields, and Redis does nothing else while it takes them.
+ * Views beyond that are a worker's. */
+#define BODIES_MAX 524288
+
 typedef struct {
     TALLOC_CTX *ctx;
     const cx_settings_t *settings;
@@ -15,6 +20,7 @@ typedef struct {
     cx_json_t *card;
     cx_json_t *media;
     cx_card_fields_t *fields;
+    size_t bodies; /* bytes */
 } maker_t;
 
 
@@ -75,6 +81,10 @@ add_view(maker_t *m, const char *view, char *const *fields)
     size_t i, len;
     char *field, *body;
 
+    if (m->bodies > BODIES_MAX) {
+        return;
+    }
+
     field = cx_must(talloc_asprintf(m->ctx, CX_FIELD_BODY "%s", view));
 
     for (i = 0; i < m->fields->n_shown; i++) {
@@ -88,6 +98,7 @@ add_view(maker_t *m, const char *view, char *const *fields)
                                       m->media, fields),
                          &len);
     add_shown(m, field, body, len);
+    m->bodies += len;
 
     for (i = 0; i < m->media->n; i++) {
         if (cx_fields_show(fields, m->media->items[i]->name)) {

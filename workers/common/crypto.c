@@ -7,20 +7,10 @@
 #include <openssl/hmac.h>
 #include <openssl/kdf.h>
 #include <openssl/rand.h>
-#include <openssl/sha.h>
-
-#include "log.h"
 
 #define NONCE_LEN 12
 #define GCM_TAG_LEN 16
 #define YESCRYPT_COST 5 /* crypt(5): "compute cost", 5 is its default */
-
-
-void
-cx_sha256(const void *bytes, size_t len, unsigned char *out)
-{
-    SHA256(bytes, len, out);
-}
 
 
 bool

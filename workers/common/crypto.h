@@ -17,8 +17,6 @@
 bool cx_hmac(const cx_settings_t *settings, const char *purpose,
              const void *bytes, size_t len, unsigned char *out);
 
-void cx_sha256(const void *bytes, size_t len, unsigned char *out);
-
 /* AES-256-GCM: nonce (12) | ciphertext | tag (16), owned by ctx; the key is
  * 32 bytes, `about` is authenticated beside it (what the text belongs to, as
  * a row's id).  NULL: failed; for open: not ours, or altered. */

@@ -1,11 +1,11 @@
 #include "pg.h"
 
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cx_buf.h"
 #include "cx_id.h"
 #include "log.h"
 
@@ -31,7 +31,6 @@ struct cx_pg_s {
     bool lost;        /* the open one can only be rolled back */
     bool set_user_ready;
     bool away; /* said so in the log */
-    char constraint[64];
     int n_prepared;
     const cx_statement_t *prepared[PREPARED_MAX];
 };
@@ -55,12 +54,8 @@ cx_pg_open(TALLOC_CTX *ctx, const char *conninfo)
 {
     cx_pg_t *pg;
 
-    pg = talloc_zero(ctx, cx_pg_t);
-    if (pg == NULL) {
-        return NULL;
-    }
-
-    pg->conninfo = talloc_strdup(pg, conninfo);
+    pg = cx_must(talloc_zero(ctx, cx_pg_t));
+    pg->conninfo = cx_must(talloc_strdup(pg, conninfo));
     talloc_set_destructor(pg, pg_free);
 
     return pg;
@@ -85,13 +80,6 @@ bool
 cx_pg_is_lost(const cx_pg_t *pg)
 {
     return pg->transaction && pg->lost;
-}
-
-
-const char *
-cx_pg_constraint(const cx_pg_t *pg)
-{
-    return pg->constraint;
 }
 
 
@@ -206,20 +194,16 @@ starts(const char *text, const char *with)
 
 /* Sorts an error by its SQLSTATE (PostgreSQL's appendix A). */
 static cx_pg_rc_t
-judge(cx_pg_t *pg, const PGresult *result, const char *statement)
+judge(const PGresult *result, const char *statement)
 {
     char line[256];
-    const char *state, *constraint;
+    const char *state;
 
     state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    constraint = PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME);
 
     if (state == NULL) {
         return CX_PG_AWAY;
     }
-
-    snprintf(pg->constraint, sizeof(pg->constraint), "%s",
-             constraint != NULL ? constraint : "");
 
     if (strcmp(state, "23505") == 0) {
         return CX_PG_CONFLICT;
@@ -249,13 +233,21 @@ holder_free(holder_t *holder)
 }
 
 
+static bool
+is_good(const PGresult *result)
+{
+    return PQresultStatus(result) == PGRES_TUPLES_OK
+           || PQresultStatus(result) == PGRES_COMMAND_OK;
+}
+
+
 /* Ties a result to a talloc context. */
 static void
 hold(TALLOC_CTX *ctx, PGresult *result)
 {
     holder_t *holder;
 
-    holder = talloc(ctx, holder_t);
+    holder = cx_must(talloc(ctx, holder_t));
     holder->result = result;
     talloc_set_destructor(holder, holder_free);
 }
@@ -276,33 +268,31 @@ is_prepared(const cx_pg_t *pg, const cx_statement_t *statement)
 }
 
 
-/* Reads what the pipeline answers up to its Sync.  Of `expected` commands
- * the last one's result is kept in *last, or the first error's.  False: the
- * connection is gone. */
+/* Reads what the pipeline answers up to its Sync.  Of `expected` commands the
+ * last one's result is kept in *last, or the first error's; *good counts
+ * those before it.  False: the connection is gone. */
 static bool
-collect(cx_pg_t *pg, int expected, PGresult **last)
+collect(cx_pg_t *pg, int expected, PGresult **last, int *good)
 {
+    bool failed;
     PGresult *result;
     ExecStatusType status;
 
     *last = NULL;
+    *good = -1;
+    failed = false;
 
     while (expected-- > 0) {
         while ((result = PQgetResult(pg->conn)) != NULL) {
-            status = PQresultStatus(result);
-
-            if (*last != NULL && PQresultStatus(*last) == PGRES_FATAL_ERROR) {
-                PQclear(result);
-                continue;
-            }
-
-            if (status == PGRES_PIPELINE_ABORTED) {
-                PQclear(result);
+            if (failed) {
+                PQclear(result); /* PGRES_PIPELINE_ABORTED */
                 continue;
             }
 
             PQclear(*last);
             *last = result;
+            (*good)++;
+            failed = !is_good(result);
         }
 
         if (PQstatus(pg->conn) != CONNECTION_OK) {
@@ -323,32 +313,59 @@ collect(cx_pg_t *pg, int expected, PGresult **last)
 }
 
 
+/* Ends what was sent by a Sync, and waits for what `n` commands give (below
+ * 0: they could not be sent): the last one's result, or the first error,
+ * before which *good commands succeeded.  NULL: the connection is gone. */
+static PGresult *
+answer_to(cx_pg_t *pg, int n, int *good)
+{
+    PGresult *result;
+
+    if (n < 0 || !PQpipelineSync(pg->conn)) {
+        disconnect(pg, "can't send");
+        return NULL;
+    }
+
+    if (!collect(pg, n, &result, good)) {
+        PQclear(result);
+        disconnect(pg, "lost while waiting for the answer");
+        return NULL;
+    }
+
+    return result;
+}
+
+
+/* Sends what makes the rows of one user visible; returns how many commands, -1
+ * if it can't. */
+static int
+send_user(cx_pg_t *pg)
+{
+    const char *user = pg->user_id != NULL ? pg->user_id : "";
+
+    if (!pg->set_user_ready
+        && !PQsendPrepare(pg->conn, "set_user", set_user, 1, NULL)) {
+        return -1;
+    }
+
+    if (!PQsendQueryPrepared(pg->conn, "set_user", 1, &user, NULL, NULL, 0)) {
+        return -1;
+    }
+
+    return pg->set_user_ready ? 1 : 2;
+}
+
+
 /* Sends what belongs before the statement; returns how many commands. */
 static int
 send_prologue(cx_pg_t *pg, const cx_statement_t *statement)
 {
     int n;
-    const char *user;
 
-    n = 0;
+    n = pg->transaction ? 0 : send_user(pg);
 
-    if (!pg->transaction) {
-        if (!pg->set_user_ready) {
-            if (!PQsendPrepare(pg->conn, "set_user", set_user, 1, NULL)) {
-                return -1;
-            }
-
-            n++;
-        }
-
-        user = pg->user_id != NULL ? pg->user_id : "";
-
-        if (!PQsendQueryPrepared(pg->conn, "set_user", 1, &user, NULL, NULL,
-                                 0)) {
-            return -1;
-        }
-
-        n++;
+    if (n < 0) {
+        return -1;
     }
 
     if (!is_prepared(pg, statement)) {
@@ -377,19 +394,49 @@ remember(cx_pg_t *pg, const cx_statement_t *statement)
 }
 
 
-/* One try.  *again: nothing has run, since the statement must be prepared
- * anew.  A connection lost while waiting is never tried again: the statement
- * may have been committed. */
+/* Sorts a statement's error.  `reached`: all that belongs before it went well.
+ * *again: nothing has run, since the statement must be prepared anew on
+ * another connection. */
+static cx_pg_rc_t
+refused(cx_pg_t *pg, const PGresult *result, const cx_statement_t *statement,
+        bool fresh, bool reached, bool *again)
+{
+    cx_pg_rc_t rc;
+    const char *state;
+
+    state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    /* 0A000 cached plan must not change result type; 26000, 42P05: what is
+     * prepared is not what we think (a pooler, a failover) */
+    *again = state != NULL && !fresh && !pg->transaction
+             && (strcmp(state, "0A000") == 0 || strcmp(state, "26000") == 0
+                 || strcmp(state, "42P05") == 0);
+
+    rc = judge(result, statement->name);
+
+    /* 57P01 .. 57P03 shutdown, 25006 read only: another server may be right */
+    if (*again || !reached || state == NULL || starts(state, "57P")
+        || strcmp(state, "25006") == 0 || starts(state, "08")) {
+        disconnect(pg, "the server can't be used");
+    }
+
+    pg->lost = pg->transaction;
+
+    return rc;
+}
+
+
+/* One try.  A connection lost while waiting is never tried again: the
+ * statement may have been committed. */
 static cx_pg_rc_t
 run(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **out,
     const cx_statement_t *statement, const char *const *values,
     const int *lengths, const int *formats, bool *again)
 {
-    int n;
+    int n, good;
     bool fresh;
     cx_pg_rc_t rc;
     PGresult *result;
-    const char *state;
 
     *again = false;
 
@@ -398,54 +445,32 @@ run(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **out,
     }
 
     fresh = pg->n_prepared == 0;
-
     n = send_prologue(pg, statement);
 
-    if (n < 0
-        || !PQsendQueryPrepared(pg->conn, statement->name, statement->n_params,
-                                values, lengths, formats, 0)
-        || !PQpipelineSync(pg->conn)) {
-        disconnect(pg, "can't send");
+    if (n >= 0
+        && !PQsendQueryPrepared(pg->conn, statement->name, statement->n_params,
+                                values, lengths, formats, 0)) {
+        n = -1;
+    }
+
+    result = answer_to(pg, n < 0 ? n : n + 1, &good);
+
+    if (result == NULL) {
         return CX_PG_AWAY;
     }
 
-    if (!collect(pg, n + 1, &result)) {
-        PQclear(result);
-        disconnect(pg, "lost while waiting for the answer");
-        return CX_PG_AWAY;
-    }
-
-    switch (PQresultStatus(result)) {
-    case PGRES_TUPLES_OK:
-    case PGRES_COMMAND_OK:
+    /* what is prepared stays so, also when the statement itself is refused */
+    if (good == n) {
         remember(pg, statement);
+    }
+
+    if (is_good(result)) {
         hold(ctx, result);
         *out = result;
         return CX_PG_OK;
-
-    default:
-        break;
     }
 
-    state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-
-    /* 0A000 cached plan must not change result type; 26000, 42P05: what is
-     * prepared is not what we think (a pooler, a failover) */
-    if (state != NULL && !fresh && !pg->transaction
-        && (strcmp(state, "0A000") == 0 || strcmp(state, "26000") == 0
-            || strcmp(state, "42P05") == 0)) {
-        *again = true;
-    }
-
-    rc = judge(pg, result, statement->name);
-
-    /* 57P01 .. 57P03 shutdown, 25006 read only: another server may be right */
-    if (*again || state == NULL || starts(state, "57P")
-        || strcmp(state, "25006") == 0 || starts(state, "08")) {
-        disconnect(pg, "the server can't be used");
-    }
-
-    pg->lost = pg->transaction;
+    rc = refused(pg, result, statement, fresh, good == n, again);
     PQclear(result);
 
     return rc;
@@ -461,7 +486,6 @@ cx_pg_query_array(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
     cx_pg_rc_t rc;
 
     *result = NULL;
-    pg->constraint[0] = '\0';
 
     if (pg->transaction && pg->lost) {
         return CX_PG_AWAY;
@@ -478,86 +502,99 @@ cx_pg_query_array(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
 
 
 cx_pg_rc_t
-cx_pg_query(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
-            const cx_statement_t *statement, ...)
+cx_pg_query_list(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
+                 const cx_statement_t *statement, va_list parameters)
 {
     int i;
-    va_list ap;
     const char *values[PARAMS_MAX];
 
     if (statement->n_params > PARAMS_MAX) {
         cx_alert("PostgreSQL: %s has too many parameters", statement->name);
+        *result = NULL;
         return CX_PG_REFUSED;
     }
 
-    va_start(ap, statement);
-
     for (i = 0; i < statement->n_params; i++) {
-        values[i] = va_arg(ap, const char *);
+        values[i] = va_arg(parameters, const char *);
     }
-
-    va_end(ap);
 
     return cx_pg_query_array(pg, ctx, result, statement, values, NULL, NULL);
 }
 
 
-/* One simple command under a Sync of its own. */
-static cx_pg_rc_t
-command(cx_pg_t *pg, const char *text)
+cx_pg_rc_t
+cx_pg_query(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
+            const cx_statement_t *statement, ...)
 {
+    va_list ap;
+    cx_pg_rc_t rc;
+
+    va_start(ap, statement);
+    rc = cx_pg_query_list(pg, ctx, result, statement, ap);
+    va_end(ap);
+
+    return rc;
+}
+
+
+/* Judges the answer to the `n` commands that were sent. */
+static cx_pg_rc_t
+finish(cx_pg_t *pg, int n, const char *what)
+{
+    int good;
     cx_pg_rc_t rc;
     PGresult *result;
 
-    if (!connected(pg)) {
+    result = answer_to(pg, n, &good);
+
+    if (result == NULL) {
         return CX_PG_AWAY;
     }
 
-    if (!PQsendQueryParams(pg->conn, text, 0, NULL, NULL, NULL, NULL, 0)
-        || !PQpipelineSync(pg->conn)) {
-        disconnect(pg, "can't send");
-        return CX_PG_AWAY;
-    }
-
-    if (!collect(pg, 1, &result)) {
-        PQclear(result);
-        disconnect(pg, "lost while waiting for the answer");
-        return CX_PG_AWAY;
-    }
-
-    rc = PQresultStatus(result) == PGRES_COMMAND_OK ? CX_PG_OK
-                                                    : judge(pg, result, text);
+    rc = is_good(result) ? CX_PG_OK : judge(result, what);
     PQclear(result);
 
     return rc;
 }
 
 
+static int
+send_command(cx_pg_t *pg, const char *text)
+{
+    return PQsendQueryParams(pg->conn, text, 0, NULL, NULL, NULL, NULL, 0) ? 1
+                                                                           : -1;
+}
+
+
 cx_pg_rc_t
 cx_pg_begin(cx_pg_t *pg)
 {
+    int n;
     cx_pg_rc_t rc;
-    const char *user;
-    PGresult *result;
 
-    rc = command(pg, "begin");
+    if (!connected(pg)) {
+        return CX_PG_AWAY;
+    }
 
-    if (rc != CX_PG_OK) {
-        return rc;
+    n = send_command(pg, "begin");
+
+    if (n > 0) {
+        n = send_user(pg);
+        n = n > 0 ? n + 1 : -1;
     }
 
     pg->transaction = true;
     pg->lost = false;
-    user = pg->user_id != NULL ? pg->user_id : "";
 
-    if (!PQsendQueryParams(pg->conn, set_user, 1, NULL, &user, NULL, NULL, 0)
-        || !PQpipelineSync(pg->conn) || !collect(pg, 1, &result)) {
-        disconnect(pg, "lost at the start of a transaction");
-        return CX_PG_AWAY;
+    rc = finish(pg, n, "begin");
+
+    if (rc == CX_PG_OK) {
+        pg->set_user_ready = true;
+
+    } else {
+        disconnect(pg, "a transaction can't be opened");
     }
 
-    rc = PQresultStatus(result) == PGRES_TUPLES_OK ? CX_PG_OK : CX_PG_AWAY;
-    PQclear(result);
     pg->lost = rc != CX_PG_OK;
 
     return rc;
@@ -574,7 +611,8 @@ cx_pg_commit(cx_pg_t *pg)
         return CX_PG_AWAY;
     }
 
-    rc = command(pg, "commit");
+    rc = connected(pg) ? finish(pg, send_command(pg, "commit"), "commit")
+                       : CX_PG_AWAY;
     pg->transaction = false;
     pg->lost = false;
 
@@ -590,7 +628,7 @@ cx_pg_rollback(cx_pg_t *pg)
     }
 
     if (pg->conn != NULL) {
-        (void) command(pg, "rollback");
+        (void) finish(pg, send_command(pg, "rollback"), "rollback");
     }
 
     pg->transaction = false;
@@ -634,11 +672,7 @@ cx_pg_bytes(TALLOC_CTX *ctx, const PGresult *result, int row, int column,
 
     raw = PQunescapeBytea(
         (const unsigned char *) PQgetvalue(result, row, column), len);
-    if (raw == NULL) {
-        return NULL;
-    }
-
-    bytes = talloc_memdup(ctx, raw, *len + 1);
+    bytes = cx_must(talloc_memdup(ctx, cx_must(raw), *len + 1));
     PQfreemem(raw);
 
     return bytes;
@@ -650,11 +684,7 @@ cx_pg_bytea(TALLOC_CTX *ctx, const void *bytes, size_t len)
 {
     char *text;
 
-    text = talloc_array(ctx, char, 2 * len + 3);
-    if (text == NULL) {
-        return NULL;
-    }
-
+    text = cx_must(talloc_array(ctx, char, 2 * len + 3));
     text[0] = '\\';
     text[1] = 'x';
     cx_hex(bytes, len, text + 2);
@@ -680,11 +710,7 @@ cx_pg_array(TALLOC_CTX *ctx, char *const *strings)
         size += 2 * strlen(strings[i]) + 3;
     }
 
-    text = talloc_array(ctx, char, size);
-    if (text == NULL) {
-        return NULL;
-    }
-
+    text = cx_must(talloc_array(ctx, char, size));
     out = text;
     *out++ = '{';
 

@@ -11,6 +11,7 @@
 #ifndef CX_PG_H
 #define CX_PG_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <libpq-fe.h>
 #include <talloc.h>
@@ -23,7 +24,7 @@ typedef struct {
 
 typedef enum {
     CX_PG_OK,
-    CX_PG_CONFLICT, /* 23505, unique violation: cx_pg_constraint() names it */
+    CX_PG_CONFLICT, /* 23505, unique violation */
     CX_PG_REFUSED,  /* other 22xxx, 23xxx, 54xxx: it can't be stored */
     CX_PG_AWAY      /* no connection, time-out, full, read only: try later;
                      * a commit's outcome may be unknown */
@@ -44,6 +45,11 @@ void cx_pg_user(cx_pg_t *pg, const char *user_id);
 cx_pg_rc_t cx_pg_query(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
                        const cx_statement_t *statement, ...);
 
+/* The same from a list, for who has parameters of its own. */
+cx_pg_rc_t cx_pg_query_list(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
+                            const cx_statement_t *statement,
+                            va_list parameters);
+
 /* The same from arrays, for parameters with NULs: lengths and formats as
  * PQsendQueryPrepared() takes them (1: binary). */
 cx_pg_rc_t cx_pg_query_array(cx_pg_t *pg, TALLOC_CTX *ctx, PGresult **result,
@@ -58,9 +64,6 @@ cx_pg_rc_t cx_pg_commit(cx_pg_t *pg);
 void cx_pg_rollback(cx_pg_t *pg);
 bool cx_pg_in_transaction(const cx_pg_t *pg);
 bool cx_pg_is_lost(const cx_pg_t *pg);
-
-/* The constraint of the last CONFLICT or REFUSED, or "". */
-const char *cx_pg_constraint(const cx_pg_t *pg);
 
 /* Reading results: text of a column (by number), NULL when it is null. */
 const char *cx_pg_text(const PGresult *result, int row, int column);

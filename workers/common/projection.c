@@ -50,8 +50,8 @@ static const char script_card[] =
     "for i = n + 1, #ARGV, 2 do\n"
     "    local k = redis.call('HGET', KEYS[1], ARGV[i])\n"
     "    local q = k and string.match(k, '^%?(%d+)')\n"
-    "    if k ~= 'x' and not (q and tonumber(q) > now\n"
-    "        and ARGV[i + 1] ~= 'x') then\n"
+    "    if not (k and string.sub(k, 1, 1) == 'x')\n"
+    "        and not (q and tonumber(q) > now and ARGV[i + 1] ~= 'x') then\n"
     "        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
     "    end\n"
     "end\n"
@@ -75,14 +75,15 @@ static const char script_deny_card[] =
 static const char script_key[] =
     "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
     "local h = redis.call('HMGET', KEYS[1], 'v', ARGV[2])\n"
-    "if h[1] == 'x' or h[2] == 'x' then return 0 end\n"
-    "if h[2] and string.sub(h[2], 1, 1) == '?' then return 0 end\n"
+    "if h[1] == 'x' then return 0 end\n"
+    "if h[2] and string.match(h[2], '^[x?]') then return 0 end\n"
     "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
     "return 1\n";
 
 /* A key that is in doubt until a time.  KEYS: card.  ARGV: field, seconds. */
 static const char script_doubt_key[] =
-    "if redis.call('HGET', KEYS[1], ARGV[1]) == 'x' then return 1 end\n"
+    "local k = redis.call('HGET', KEYS[1], ARGV[1])\n"
+    "if k and string.sub(k, 1, 1) == 'x' then return 1 end\n"
     "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
     "redis.call('HSET', KEYS[1], ARGV[1], '?' .. until_)\n"
     "return 1\n";
@@ -99,10 +100,12 @@ static const char script_deny_key[] =
     "return 1\n";
 
 /* A key that nobody drew.  KEYS: card, epoch.  ARGV: epoch, field, seconds.
- * Only beside a card that is there, and only where nothing is known. */
+ * Only beside a card that is there, only where nothing is known, and not
+ * without end: anybody may try keys. */
 static const char script_unknown_key[] =
     "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
-    "if redis.call('HEXISTS', KEYS[1], 'v') == 0 then return 0 end\n"
+    "if redis.call('HEXISTS', KEYS[1], 'v') == 0\n"
+    "    or redis.call('HLEN', KEYS[1]) > 3000 then return 0 end\n"
     "local now = tonumber(redis.call('TIME')[1])\n"
     "local k = redis.call('HGET', KEYS[1], ARGV[2])\n"
     "if k and string.sub(k, 1, 1) ~= '-' then return 0 end\n"
@@ -117,6 +120,17 @@ static const char script_set[] =
     "if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2])\n"
     "else redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3]) end\n"
     "return 1\n";
+
+
+void
+cx_projector_init(cx_projector_t *p, cx_settings_t *settings,
+                  const char *conninfo)
+{
+    memset(p, 0, sizeof(*p));
+    p->settings = settings;
+    p->pg = cx_pg_open(settings, conninfo);
+    p->redis = cx_redis_open(settings, settings);
+}
 
 
 static bool

@@ -8,8 +8,8 @@
  * asks a worker, and the outbox brings it later.
  */
 
-#ifndef CX_PROJECT_H
-#define CX_PROJECT_H
+#ifndef CX_PROJECTOR_H
+#define CX_PROJECTOR_H
 
 #include "cx_id.h"
 #include "pg.h"
@@ -21,6 +21,11 @@ typedef struct {
     cx_redis_t *redis;
     char epoch[40]; /* as last read; empty: not known */
 } cx_projector_t;
+
+/* Connections are opened by their first use, and belong to the settings.
+ * `conninfo`: as which role PostgreSQL is asked. */
+void cx_projector_init(cx_projector_t *p, cx_settings_t *settings,
+                       const char *conninfo);
 
 /* Cards: body per view, keys, media, all from card_projection() in
  * PostgreSQL.  resolve: this process put the card in doubt itself.  False:

@@ -44,11 +44,7 @@ cx_redis_open(TALLOC_CTX *ctx, const cx_settings_t *settings)
 {
     cx_redis_t *redis;
 
-    redis = talloc_zero(ctx, cx_redis_t);
-    if (redis == NULL) {
-        return NULL;
-    }
-
+    redis = cx_must(talloc_zero(ctx, cx_redis_t));
     redis->settings = settings;
     talloc_set_destructor(redis, redis_free);
 
@@ -158,8 +154,7 @@ connected(cx_redis_t *redis)
         return false;
     }
 
-    redis->link =
-        cx_redis_dial(redis->settings, TIMEOUT_MS, why, sizeof(why));
+    redis->link = cx_redis_dial(redis->settings, TIMEOUT_MS, why, sizeof(why));
 
     if (redis->link == NULL) {
         fail(redis, why);

@@ -1,8 +1,8 @@
 /* Drawing thumbnails (A3, A4): for who asks for one that is not drawn yet, and
  * for the media worker, which draws them before anybody asks. */
 
-#ifndef CX_THUMBNAIL_DRAW_H
-#define CX_THUMBNAIL_DRAW_H
+#ifndef CX_THUMBNAIL_H
+#define CX_THUMBNAIL_H
 
 #include "projection.h"
 

@@ -10,7 +10,6 @@
 #include <openssl/crypto.h>
 
 #include "crypto.h"
-#include "cx_buf.h"
 #include "deliver.sql.h"
 #include "gateway.h"
 #include "log.h"
@@ -107,20 +106,6 @@ handle(void *data, TALLOC_CTX *ctx, const cx_outbox_item_t *item)
 }
 
 
-static const char *
-missing(const cx_settings_t *s)
-{
-    if (strcmp(s->sms_gateway, "kannel") == 0) {
-        return s->sms_kannel_url == NULL        ? "sms_kannel_url"
-               : s->sms_kannel_user == NULL     ? "sms_kannel_user"
-               : s->sms_kannel_password == NULL ? "sms_kannel_password_file"
-                                                : NULL;
-    }
-
-    return s->sms_log == NULL ? "sms_log" : NULL;
-}
-
-
 int
 main(int argc, char **argv)
 {
@@ -131,14 +116,8 @@ main(int argc, char **argv)
 
     settings = cx_process_start(argc, argv, "cardx-deliver");
 
-    if (missing(settings) != NULL) {
-        cx_error("%s: sms_gateway %s needs %s", argv[1], settings->sms_gateway,
-                 missing(settings));
-        return 2;
-    }
-
     d.settings = settings;
-    d.pg = cx_must(cx_pg_open(settings, settings->postgresql_fanout));
+    d.pg = cx_pg_open(settings, settings->postgresql_fanout);
     d.gateway = strcmp(settings->sms_gateway, "kannel") == 0 ? cx_gateway_kannel
                                                              : cx_gateway_log;
 

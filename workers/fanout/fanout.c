@@ -317,9 +317,7 @@ main(int argc, char **argv)
     settings = cx_process_start(argc, argv, "cardx-fanout");
 
     memset(&f, 0, sizeof(f));
-    f.p.settings = settings;
-    f.p.pg = cx_must(cx_pg_open(settings, settings->postgresql_fanout));
-    f.p.redis = cx_must(cx_redis_open(settings, settings));
+    cx_projector_init(&f.p, settings, settings->postgresql_fanout);
     f.tried = -REBUILD_EVERY;
 
     outbox = (cx_outbox_t){

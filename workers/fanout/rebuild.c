@@ -133,7 +133,7 @@ lock(cx_rebuild_t *r, TALLOC_CTX *ctx, bool *busy)
 {
     PGresult *row;
 
-    r->lock = cx_must(cx_pg_open(r, r->p->settings->postgresql_fanout));
+    r->lock = cx_pg_open(r, r->p->settings->postgresql_fanout);
 
     if (cx_pg_query(r->lock, ctx, &row, &SQL_REBUILD_LOCK) != CX_PG_OK) {
         return false;

@@ -3,9 +3,6 @@
  * the drawing itself is in the picture process.
  */
 
-#include <string.h>
-
-#include "cx_buf.h"
 #include "outbox.h"
 #include "process.h"
 #include "thumbnail.h"
@@ -38,10 +35,7 @@ main(int argc, char **argv)
 
     settings = cx_process_start(argc, argv, "cardx-media");
 
-    memset(&projector, 0, sizeof(projector));
-    projector.settings = settings;
-    projector.pg = cx_must(cx_pg_open(settings, settings->postgresql_fanout));
-    projector.redis = cx_must(cx_redis_open(settings, settings));
+    cx_projector_init(&projector, settings, settings->postgresql_fanout);
 
     outbox = (cx_outbox_t){
         .settings = settings,

@@ -13,9 +13,9 @@
  * not needed.
  */
 
+#include "clock.h"
 #include "media/picture.h"
 #include "media/picture_draw.h"
-#include "clock.h"
 #include "media/picture_frame.h"
 #include "media/picture_pixels.h"
 #include "media/picture_sandbox.h"

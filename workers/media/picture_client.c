@@ -4,6 +4,7 @@
  * checked here once more: sizes, formats, and no text is taken from it.
  */
 
+#include "clock.h"
 #include "media/picture.h"
 #include "media/picture_frame.h"
 

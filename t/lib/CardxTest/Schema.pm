@@ -169,8 +169,8 @@ sub has_pattern {
 sub has_format {
     my ($self, $value, $format, $at) = @_;
     die "$at: format $format is not known" if $format ne 'date-time';
-    return if type_of($value) ne 'string' || $value =~
-        /^\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)\z/;
+    return if type_of($value) ne 'string' || $value =~ /^\d{4}-[01]\d-[0-3]\d
+        T[0-2]\d:[0-5]\d:[0-6]\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)\z/x;
     return "$at: '$value' is no time";
 }
 

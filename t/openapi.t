@@ -1,0 +1,946 @@
+#!/usr/bin/perl
+# docs/openapi.yaml is consistent, says what the sources say, and what the
+# running server does: every call, every status of each, nothing besides.
+
+use strict;
+use utf8;
+use warnings;
+
+use Test::More;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use CardxTest;
+use CardxTest::Media;
+use CardxTest::Schema;
+use POSIX ();
+use YAML::PP ();
+
+binmode Test::More->builder->$_, ':utf8'
+    for qw(output failure_output todo_output);
+
+my $ROOT = $CardxTest::ROOT;
+
+# What a test can't bring about, and what is shown with one call for all.
+my %unseen = map { $_ => 1 } qw(conflict not_storable incomplete
+    request_timeout);
+my %once = map { $_ => 1 } qw(bad_request still_running);
+
+# Only when the own card goes while others are made.
+my %unseen_status = map { $_ => 1 } 'putOwnCard 409';
+
+# nginx's own requests for what it keeps in its cache.
+my %internal = map { $_ => 1 } 'GET /';
+
+sub slurp {
+    my ($name) = @_;
+    open my $in, '<:raw', "$ROOT/$name" or die "$name: $!";
+    local $/;
+    return scalar <$in>;
+}
+
+# --- the document ----------------------------------------------------------
+
+my $document = YAML::PP->new(boolean => 'JSON::PP', duplicate_keys => 0)
+    ->load_string(do { my $text = slurp('docs/openapi.yaml');
+        utf8::decode($text); $text });
+my $schemas = CardxTest::Schema->new($document);
+my $json = JSON::PP->new->utf8->allow_nonref;
+my (%operations, %used);
+
+sub good { my ($name, @wrong) = @_; is(join("\n", @wrong), '', $name) }
+
+# Visits everything; `call` gets what is there and the names that lead to it.
+sub walk {
+    my ($here, $call, @path) = @_;
+    $call->($here, @path);
+    if (ref $here eq 'HASH') {
+        walk($here->{$_}, $call, @path, $_) for sort keys %$here;
+    } elsif (ref $here eq 'ARRAY') {
+        walk($here->[$_], $call, @path, $_) for 0 .. $#$here;
+    }
+}
+
+for my $path (sort keys %{ $document->{paths} }) {
+    my $item = $document->{paths}{$path};
+    for my $method (grep { $item->{$_} } qw(get put post delete patch)) {
+        my $operation = $item->{$method};
+        my %parameters;
+        for my $parameter (map { $schemas->resolve($_) }
+            map { @{ $_->{parameters} || [] } } $item, $operation) {
+            $parameters{ $parameter->{name} } = $parameter;
+        }
+        my $id = $operation->{operationId} // "$method $path";
+        ok(!$operations{$id}, "$id: one of this name");
+        $operations{$id} = { id => $id, path => $path, method => uc $method,
+            item => $item, operation => $operation,
+            parameters => \%parameters };
+    }
+}
+
+subtest 'the document is an OpenAPI document' => sub {
+    like($document->{openapi}, qr/^3\.1\.\d+$/, 'of 3.1');
+
+    my %members = (
+        document => 'openapi info servers security tags paths components',
+        info => 'title version summary license description',
+        item => 'parameters servers get put post delete patch',
+        operation => 'operationId tags summary description security parameters'
+            . ' requestBody responses',
+        parameter => 'name in required description schema style explode'
+            . ' example',
+        requestBody => 'description required content',
+        response => 'description headers content',
+        header => 'description required schema',
+        content => 'schema example examples',
+        securityScheme => 'type scheme description in name',
+        components => 'securitySchemes parameters headers responses schemas',
+    );
+    my $whole = sub {
+        my ($what, $object, $where, @required) = @_;
+        return if $object->{'$ref'};
+        my %may = map { $_ => 1 } split / /, $members{$what};
+        good("$where: members of $what",
+            (grep { !$may{$_} } sort keys %$object),
+            map { "no $_" } grep { !defined $object->{$_} } @required);
+    };
+    my $content = sub {
+        my ($where, $types) = @_;
+        $whole->('content', $types->{$_}, "$where, $_") for sort keys %$types;
+    };
+    my $response = sub {
+        my ($where, $response) = @_;
+        $whole->('response', $response, $where, 'description');
+        $content->($where, $response->{content} || {});
+        $whole->('header', $response->{headers}{$_}, "$where, $_", 'schema')
+            for sort keys %{ $response->{headers} || {} };
+    };
+
+    $whole->('document', $document, 'all', qw(info paths));
+    $whole->('info', $document->{info}, 'info', qw(title version));
+    my $components = $document->{components};
+    $whole->('components', $components, 'components');
+    $whole->('securityScheme', $components->{securitySchemes}{$_}, $_, 'type')
+        for sort keys %{ $components->{securitySchemes} };
+    $whole->('parameter', $components->{parameters}{$_}, $_, qw(name in schema))
+        for sort keys %{ $components->{parameters} };
+    $whole->('header', $components->{headers}{$_}, $_, 'schema')
+        for sort keys %{ $components->{headers} };
+    $response->($_, $components->{responses}{$_})
+        for sort keys %{ $components->{responses} };
+
+    my %tags = map { $_->{name} => 1 } @{ $document->{tags} };
+    for my $id (sort keys %operations) {
+        my ($item, $operation) = @{ $operations{$id} }{qw(item operation)};
+        $whole->('item', $item, $id);
+        $whole->('operation', $operation, $id, qw(operationId summary tags));
+        good("$id: tags", grep { !$tags{$_} } @{ $operation->{tags} });
+        good("$id: security", grep { !$components->{securitySchemes}{$_} }
+            map { keys %$_ } @{ $operation->{security} || [] });
+        $whole->('parameter', $_, $id, qw(name in schema))
+            for @{ $operation->{parameters} || [] },
+            @{ $item->{parameters} || [] };
+        if (my $body = $operation->{requestBody}) {
+            $whole->('requestBody', $body, $id, 'content');
+            $content->($id, $body->{content});
+        }
+        $response->("$id $_", $operation->{responses}{$_})
+            for sort keys %{ $operation->{responses} };
+        good("$id: statuses", grep { !/^(?:[2-5]\d\d|default)$/ }
+            sort keys %{ $operation->{responses} });
+
+        my $template = join ' ', sort $operations{$id}{path} =~ /\{(\w+)\}/g;
+        my $declared = join ' ', sort map { $_->{name} } grep { $_->{in} eq
+            'path' && $_->{required} } values %{ $operations{$id}{parameters} };
+        is($declared, $template, "$id: parameters of the path");
+    }
+};
+
+subtest 'the document leads nowhere in vain' => sub {
+    my %there;
+    walk($document, sub {
+        my ($here, @path) = @_;
+        return unless ref $here eq 'HASH' && defined $here->{'$ref'};
+        ok(defined $schemas->find($here->{'$ref'}), "$here->{'$ref'}");
+        $there{ $here->{'$ref'} } = 1;
+    });
+    for my $kind (qw(parameters headers responses schemas)) {
+        good("components/$kind: all are used", grep {
+            !$there{"#/components/$kind/$_"} }
+            sort keys %{ $document->{components}{$kind} });
+    }
+};
+
+subtest 'the examples are as the schemas say' => sub {
+    my $n = 0;
+    walk($document, sub {
+        my ($here, @path) = @_;
+        return unless ref $here eq 'HASH' && ref $here->{schema} eq 'HASH';
+        my @examples = (exists $here->{example} ? $here->{example} : (),
+            map { $_->{value} } values %{ $here->{examples} || {} });
+        for my $example (@examples) {
+            good(join('/', @path),
+                $schemas->check_closed($example, $here->{schema}));
+            $n++;
+        }
+    });
+    cmp_ok($n, '>', 20, 'there are examples');
+};
+
+# --- the document and the sources ------------------------------------------
+
+my @sources = map { s{^\Q$ROOT\E/}{}r } sort glob("$ROOT/workers/api/*.c"),
+    glob("$ROOT/ngx_http_cardx_module/*.c"), "$ROOT/core/cx_projection.h";
+my %source = map { $_ => slurp($_) } @sources;
+my $nginx_conf = slurp('conf/nginx.conf');
+
+# "METHOD pattern" of each route.
+sub routes {
+    my @routes;
+    for my $text (values %source) {
+        my @kinds = $text =~ /\bROUTES\("(\w+)"/g;
+        while ($text =~ /\{[\s\\]*"([A-Z]+)", "(\/[^"]*)"( kind)?,/g) {
+            my ($method, $pattern, $kind) = ($1, $2, $3);
+            push @routes, map { "$method $pattern$_" } $kind ? @kinds : '';
+        }
+    }
+    # what nginx answers alone
+    push @routes, map { "GET $_" } $nginx_conf
+        =~ /location = (\S+) \{\s*(?:access_log off;\s*)?cardx_metrics on/g;
+    return sort grep { !$internal{$_} } @routes;
+}
+
+# "METHOD path" of each operation, with each of an enum's values; X stands
+# for any other.
+sub documented {
+    my ($operation) = @_;
+    my @paths = ($operation->{path});
+    for my $parameter (values %{ $operation->{parameters} }) {
+        next if $parameter->{in} ne 'path';
+        my $values = $schemas->resolve($parameter->{schema})->{enum} || ['X'];
+        @paths = map { my $path = $_;
+            map { $path =~ s/\{$parameter->{name}\}/$_/r } @$values } @paths;
+    }
+    return map { "$operation->{method} $_" } @paths;
+}
+
+subtest 'every route is in the document, and every call is routed' => sub {
+    my @routes = routes();
+    cmp_ok(scalar @routes, '>', 35, 'there are routes');
+    my %served;
+    for my $operation (map { $operations{$_} } sort keys %operations) {
+        for my $call (documented($operation)) {
+            my @by = grep {
+                my $pattern = quotemeta =~ s/\\\{.\\?.?\\\}/[^\/]+/gr;
+                $call =~ /^$pattern$/;
+            } @routes;
+            ok(scalar @by, "$operation->{id}: $call is routed");
+            $served{$_} = 1 for @by;
+        }
+    }
+    good('every route is in the document', grep { !$served{$_} } @routes);
+};
+
+# "status code" pairs that an operation's answer may have.
+sub pairs {
+    my ($status, $response) = @_;
+    my $content = $schemas->resolve($response)->{content} || {};
+    my $schema = ($content->{'application/problem+json'} || {})->{schema}
+        or return;
+    return map { "$status $_" } @{ $schema->{properties}{code}{enum} }
+        if $status ne 'default';
+    return map { "$_->{properties}{status}{const} "
+        . $_->{properties}{code}{const} } @{ $schema->{anyOf} };
+}
+
+my %documented;
+for my $operation (values %operations) {
+    my $responses = $operation->{operation}{responses};
+    push @{ $documented{$_} }, $operation->{id}
+        for map { pairs($_, $responses->{$_}) } keys %$responses;
+}
+
+subtest 'every problem of the sources is in the document' => sub {
+    my %said;
+    for my $name (sort keys %source) {
+        # adjacent literals, and lines that go on
+        my $text = $source{$name} =~ s/"\s*\\?\n\s*"//gr;
+        $said{"$1 $2"} = $name while $text =~
+            /cx_problem(?:_with)?\(\s*r,\s*(\d+),\s*"(\w+)"/g;
+        $said{"429 $1"} = $name while $text =~ /cx_too_many\(r, "(\w+)"/g;
+        $said{"422 invalid_$1"} = $name while $text =~
+            /cx_body_(?:text|integer|boolean)\(r, "(\w+)"/g;
+        $said{"$1 wrong_password"} = $name while $text =~
+            /cx_password_wrong\(r, (\d+)\)/g;
+        $said{"$1 wrong_password"} = $name while $text =~
+            /cx_password_right\([^;]*?\b(40\d)\b/g;
+        $said{"$1 $2"} = $name while $text =~
+            /\\"status\\":(\d+),[^{}]*?\\"code\\":\\"(\w+)\\"/g;
+    }
+    $said{"$1 $2"} = 'conf/nginx.conf' while $nginx_conf =~
+        /"status":(\d+),[^{}]*"code":"(\w+)"/g;
+    cmp_ok(scalar keys %said, '>', 50, 'there are problems');
+
+    ok($documented{$_}, "$_ of $said{$_}") for sort keys %said;
+    good('and no other', grep { !$said{$_} } sort keys %documented);
+    my %codes = map { (split / /)[1] => 1 } keys %documented;
+    is(join(' ', sort @{ $document->{components}{schemas}{ProblemCode}{enum} }),
+        join(' ', sort keys %codes), 'all codes are in the list of codes');
+};
+
+subtest 'media types' => sub {
+    my %taken = map { $_ => 1 } $source{'workers/api/media_type.c'}
+        =~ m{"((?:image|audio|video)/[\w.-]+)"}g;
+    is(join(' ', sort keys %{ $operations{putMedium}{operation}{requestBody}
+        {content} }), join(' ', sort keys %taken), 'those that are taken');
+};
+
+# --- calls -----------------------------------------------------------------
+
+my $t = CardxTest->new->start;
+my (%seen, %last);
+
+sub encoded { $_[0] =~ s/([^A-Za-z0-9._~-])/sprintf '%%%02X', ord $1/ger }
+
+# Checks an answer against what the document says of an operation.
+sub as_documented {
+    my ($name, $operation, $r) = @_;
+    my $responses = $operation->{operation}{responses};
+    my ($status) = grep { $responses->{$_} } $r->{status}, 'default'
+        or return fail("$name: $r->{status} is not in the document");
+    my $response = $schemas->resolve($responses->{$status});
+    my @wrong;
+
+    for my $header (sort keys %{ $response->{headers} || {} }) {
+        my $rule = $schemas->resolve($response->{headers}{$header});
+        my $value = $r->{headers}{ lc $header };
+        if (!defined $value) {
+            push @wrong, "no header $header" if $rule->{required};
+            next;
+        }
+        $value += 0 if ($rule->{schema}{type} // '') eq 'integer';
+        push @wrong, ref $value ? "$header more than once"
+            : map { "$header$_" } $schemas->check($value, $rule->{schema});
+    }
+
+    my ($type) = ($r->{headers}{'content-type'} // '') =~ /^([^;]*)/;
+    my $body = $r->{body} // '';
+    if (!$response->{content}) {
+        push @wrong, "a body: $type" if $body ne '' || $type ne '';
+
+    } elsif (!$response->{content}{$type}) {
+        push @wrong, "a body of type '$type'";
+
+    } elsif (my $schema = $response->{content}{$type}{schema}) {
+        my $value = $type =~ /\bjson$/ ? eval { $json->decode($body) } : $body;
+        push @wrong, $@ if $@;
+        push @wrong, $schemas->check_closed($value, $schema);
+        push @wrong, 'another status in the body' if $type =~ /problem/
+            && ref $value && $value->{status} != $r->{status};
+    }
+    good("$name: as documented", @wrong)
+        or diag("$r->{status} " . substr $body, 0, 500);
+
+    my $code = $r->{json} && ref $r->{json} eq 'HASH' ? $r->{json}{code} : '';
+    $seen{ $operation->{id} }{$status}{ $code // '' } = 1;
+}
+
+# What goes out has to be as documented too, where it is taken.
+sub sent_as_documented {
+    my ($name, $operation, $parameters, $body, $type) = @_;
+    my @wrong;
+    for my $parameter (values %{ $operation->{parameters} }) {
+        my $value = $parameters->{ $parameter->{name} };
+        if (!defined $value) {
+            push @wrong, "no $parameter->{name}" if $parameter->{required};
+            next;
+        }
+        push @wrong, map { "$parameter->{name}$_" }
+            $schemas->check($value, $parameter->{schema});
+    }
+    my $rule = $operation->{operation}{requestBody};
+    if (defined $body) {
+        my $content = $rule && $rule->{content}{$type};
+        push @wrong, "a body of type '$type'" unless $content;
+        push @wrong, $schemas->check(
+            $json->decode($json->encode($body)), $content->{schema})
+            if ref $body && $content;
+    } elsif ($rule && $rule->{required}) {
+        push @wrong, 'no body';
+    }
+    good("$name: sent as documented", @wrong);
+}
+
+# call(operation, "status" or "status code", parameters, body).  Parameters
+# are those of the document; also token, key (header), k (address), type (of
+# the body), Accept.
+sub call {
+    my ($id, $expected, $parameters, $body) = @_;
+    my $operation = $operations{$id} // die "no operation $id";
+    my %rest = %{ $parameters || {} };
+    my $path = $operation->{path};
+    my (@query, %headers);
+
+    for my $parameter (map { $operation->{parameters}{$_} }
+        sort keys %{ $operation->{parameters} }) {
+        my $value = delete $rest{ $parameter->{name} } // next;
+        if ($parameter->{in} eq 'path') {
+            $path =~ s/\{$parameter->{name}\}/encoded("$value")/e;
+        } elsif ($parameter->{in} eq 'query') {
+            push @query, "$parameter->{name}=" . (ref $value
+                ? join ',', map { encoded($_) } @$value : encoded("$value"));
+        } else {
+            $headers{ $parameter->{name} } = "$value";
+        }
+    }
+    push @query, "k=$rest{k}" if defined $rest{k};
+    delete $rest{k};
+    $headers{$_} = delete $rest{$_}
+        for grep { exists $rest{$_} } qw(token key Accept);
+    my $type = delete $rest{type} // ($operation->{method} eq 'PATCH'
+        ? 'application/merge-patch+json' : 'application/json');
+    $headers{'Content-Type'} = $type if defined $body && $type ne '';
+    die "$id has no parameters " . join ' ', keys %rest if %rest;
+    die "$path is not complete" if $path =~ /\{/;
+
+    my $name = "$id $expected";
+    my $do = $operation->{item}{servers} ? 'ops' : 'request';
+    my $r = $t->$do($operation->{method},
+        $path . (@query ? '?' . join '&', @query : ''), $body, \%headers);
+    my $code = $r->{json} && ref $r->{json} eq 'HASH' ? $r->{json}{code} : '';
+    is(join(' ', $r->{status}, $expected =~ / / ? $code // '' : ()), $expected,
+        $name) or diag(substr $r->{body} // '', 0, 500);
+    as_documented($name, $operation, $r);
+    if ($r->{status} < 400) {
+        sent_as_documented($name, $operation, $parameters || {}, $body, $type);
+        $last{$id} = [$parameters, $body];
+    }
+    return $r->{json};
+}
+
+my $next = 0;
+sub number { sprintf '+861380000%04d', ++$next }
+sub forget_limits {
+    $t->psql("update cardx.registrations
+        set created_at = created_at - interval '2 hours'");
+}
+
+# A registration that waits for its code: its parameters, and the code.
+sub registration {
+    my ($phone) = @_;
+    forget_limits();
+    my $started = call(startRegistration => 202, {}, { phone => $phone,
+        method => 'sms-down' });
+    my ($code) = ($t->sms($phone) // '') =~ /(?<!\d)(\d{6})(?!\d)/;
+    return ({ registration_id => $started->{registration_id} }, $code);
+}
+
+sub verify {
+    my ($expected, $registration, $code, %more) = @_;
+    return call(verifyRegistration => $expected, $registration,
+        { code => $code, terminal => { name => 'phone' }, %more });
+}
+
+sub wrong { sprintf '%06d', ("$_[0]" + 1) % 1_000_000 }
+
+my $PHONE = number();
+my ($account, %me, $password);
+
+
+subtest 'registering' => sub {
+    my @wrong = ([{ method => 'sms-down' }, 'invalid_phone'],
+        [{ phone => $PHONE }, 'invalid_method'],
+        [{ phone => $PHONE, method => 'sms-up' }, 'method_unavailable'],
+        [{ phone => $PHONE, method => 'sms-down', via => 'x' }, 'invalid_via']);
+    call(startRegistration => "422 $_->[1]", {}, $_->[0]) for @wrong;
+    my ($registration, $code) = registration($PHONE);
+    call(startRegistration => '429 rate_limited', {}, { phone => $PHONE,
+        method => 'sms-down' });
+
+    verify('422 invalid_code', $registration, '12345');
+    verify('422 invalid_terminal', $registration, $code, terminal => undef);
+    verify('422 invalid_password', $registration, $code, password => 7);
+    verify('422 invalid_start_fresh', $registration, $code, start_fresh => 7);
+    verify('422 wrong_code', $registration, wrong($code));
+    $account = verify(200, $registration, $code);
+    ok($account->{initial_password}, 'with a password');
+    $password = $account->{initial_password};
+    %me = (token => $account->{access_token});
+    verify('409 registration_finished', $registration, $code);
+    verify('404 not_found', { registration_id => 'A' x 28 }, $code);
+
+    ($registration, $code) = registration(number());
+    verify('422 wrong_code', $registration, wrong($code)) for 1 .. 5;
+    verify('429 too_many_tries', $registration, $code);
+    ($registration, $code) = registration(number());
+    $t->psql("update cardx.registrations set expires_at = now()
+        where registration_id = '$registration->{registration_id}'");
+    verify('410 registration_expired', $registration, $code);
+};
+
+
+subtest 'a number that has an account' => sub {
+    my ($registration, $code) = registration($PHONE);
+    verify('409 account_exists', $registration, $code);
+    my $me = call(getAccount => 200, \%me);
+    is(scalar @{ $me->{approvals} }, 1, 'it is asked');
+    my %approval = (%me, approval_id => $me->{approvals}[0]{approval_id});
+    call(answerApproval => '422 invalid_approve', \%approval, {});
+    call(answerApproval => '404 not_found', { %me, approval_id => 'A' x 28 },
+        { approve => \1 });
+    call(answerApproval => 204, \%approval, { approve => \0 });
+    call(answerApproval => '409 approval_closed', \%approval,
+        { approve => \1 });
+    verify('403 approval_refused', $registration, $code);
+    verify('403 wrong_password', $registration, $code, password => 'wrong');
+    $t->psql('delete from cardx.password_tries');
+
+    $t->psql("insert into cardx.terminals (terminal_id, user_id, name)
+        select 100000000 + n, '$account->{user_id}', 'x'
+        from generate_series(1, 19) n");
+    verify('409 too_many_terminals', $registration, $code,
+        password => $password);
+    my %sign_in = (phone => $PHONE, password => $password,
+        terminal => { name => 'x' });
+    call(signIn => '409 too_many_terminals', {}, \%sign_in);
+    $t->psql("delete from cardx.terminals where name = 'x'");
+    verify(200, $registration, $code, password => $password);
+
+    my $lost = number();
+    my $old = $t->register($lost);
+    ($registration, $code) = registration($lost);
+    ok(verify(200, $registration, $code, start_fresh => \1)->{new_account},
+        'a new account');
+    $me = call(getAccount => 200, { token => $old->{access_token} });
+    is($me->{notices}[0]{kind}, 'phone_lost', 'the old one is told');
+};
+
+
+subtest 'signing in' => sub {
+    my %sign_in = (phone => $PHONE, password => $password,
+        terminal => { name => 'browser' });
+    my $second = call(signIn => 200, {}, \%sign_in);
+    for my $wrong (['phone', '12'], ['password', undef], ['terminal', {}]) {
+        call(signIn => "422 invalid_$wrong->[0]", {},
+            { %sign_in, $wrong->[0] => $wrong->[1] });
+    }
+    call(refreshTokens => 200, {},
+        { refresh_token => $second->{refresh_token} });
+    call(refreshTokens => '401 unauthorized', {},
+        { refresh_token => 'A' x 76 });
+    call(refreshTokens => '422 invalid_refresh_token', {}, {});
+
+    $second = call(signIn => 200, {}, \%sign_in);
+    my $page = call(listTerminals => 200, { %me, limit => 1 });
+    call(listTerminals => 200, { %me, limit => 100,
+        cursor => $page->{next} });
+    call(signOutTerminal => 204, { %me,
+        terminal_id => $second->{terminal_id} });
+    call(signOutTerminal => '404 not_found', { %me,
+        terminal_id => 100000000 });
+
+    call(changePassword => 204, \%me, { old => $password,
+        new => 'correct horse' });
+    call(changePassword => '422 invalid_new', \%me, { old => 'correct horse',
+        new => 'short' });
+    call(changePassword => '422 invalid_old', \%me, { new => 'long enough' });
+    call(changePassword => '403 wrong_password', \%me, { old => 'wrong',
+        new => 'long enough' });
+    call(signIn => '401 wrong_password', {}, { %sign_in,
+        password => 'wrong' }) for 1 .. 4;
+    call(signIn => '429 too_many_tries', {}, \%sign_in);
+    call(changePassword => '429 too_many_tries', \%me,
+        { old => 'correct horse', new => 'long enough' });
+    my ($registration, $code) = registration($PHONE);
+    verify('429 too_many_tries', $registration, $code, password => $password);
+    $t->psql('delete from cardx.password_tries');
+};
+
+
+my $card = { '@type' => 'Card', version => '1.0',
+    name => { full => 'Anna Íto' }, titles => { t => { name => 'Engineer' } },
+    phones => { w => { number => '+4930111' }, h => { number => '+4930222' } },
+    'example.com:shoe' => 38 };
+my ($id, %my);
+
+subtest 'cards' => sub {
+    $id = call(createCard => 201, { %me, type => 'application/jscontact+json' },
+        $card)->{card_id};
+    %my = (%me, card_id => $id);
+    my $other = call(createCard => 201, \%me, $card)->{card_id};
+    call(createCard => '422 invalid_card', \%me, { name => 'x' });
+    my $page = call(listCards => 200, { %me, limit => 1 });
+    call(listCards => 200, { %me, cursor => $page->{next} });
+
+    $t->wait_for(sub { call(getCard => 200, \%my)->{thumbnail} });
+    my ($etag) = $t->get("/v1/cards/$id", undef, \%me)->{headers}{etag};
+    call(getCard => 304, { %my, 'If-None-Match' => $etag });
+    call(replaceCard => 200, { %my, 'If-Match' => $etag },
+        { %$card, kind => 'individual' });
+    call(replaceCard => '422 invalid_card', \%my, { phones => [] });
+    call(patchCard => 200, \%my, { titles => { t => { name => 'Head' } },
+        kind => undef });
+    call(patchCard => '422 invalid_card', \%my, { '@type' => 'Group' });
+    my %stale = (%my, 'If-Match' => '"1"');
+    call(replaceCard => '412 version_conflict', \%stale, $card);
+    call(patchCard => '412 version_conflict', \%stale, {});
+    call(deleteCard => '412 version_conflict', { %stale, 'If-Match' => '"0"' });
+
+    call(changeAccount => 200, \%me, { nickname => 'Zoë', locale => 'de',
+        own_card_id => $other });
+    for my $wrong ([nickname => "a\nb"], [locale => 'x'],
+        [own_card_id => 'x']) {
+        call(changeAccount => "422 invalid_$wrong->[0]", \%me, { @$wrong });
+    }
+    call(changeAccount => '422 not_writable', \%me, { phone => $PHONE });
+    call(changeAccount => '422 match_unavailable', \%me, { match => {} });
+
+    ok(call(putOwnCard => 200, \%me, { %$card, updated =>
+        '2001-01-01T00:00:00Z' })->{unchanged}, 'an older copy');
+    ok(!call(putOwnCard => 200, \%me, { %$card, updated =>
+        '2101-01-01T00:00:00Z' })->{unchanged}, 'a newer one');
+    call(putOwnCard => '422 invalid_card', \%me, $card);
+    call(putOwnCard => '412 version_conflict', { %me, 'If-Match' => '"1"' },
+        { %$card, updated => '2102-01-01T00:00:00Z' });
+    call(deleteCard => 204, { %me, card_id => $other }) for 1 .. 2;
+
+    my $new = $t->register(number());
+    my %new = (token => $new->{access_token});
+    call(putOwnCard => 201, \%new, $card);
+    $t->psql("insert into cardx.cards (card_id, user_id, card)
+        select 'x' || n, '$new->{user_id}', '{}'
+        from generate_series(1, 99) n");
+    call(createCard => '409 too_many_cards', \%new, $card);
+    $t->psql("delete from cardx.cards where card_id like 'x%'");
+};
+
+
+my $film = mp4(1_200_000);
+
+subtest 'media and thumbnails' => sub {
+    my @media = (['photo', 'image/jpeg', jpeg()], ['logo', 'image/png',
+        png(8, 8)], ['sound', 'audio/x-wav', wav(4000)],
+        ['video', 'video/mp4', $film]);
+    for my $medium (@media) {
+        my ($kind, $type, $bytes) = @$medium;
+        my %it = (%my, kind => $kind);
+        call(putMedium => 201, { %it, type => $type }, $bytes);
+        call(putMedium => 200, { %it, type => $type }, $bytes);
+        call(getMedium => 200, \%it);
+    }
+    my %sound = (%my, kind => 'sound');
+    my $r = $t->get("/v1/cards/$id/media/sound", undef, \%me);
+    my $tag = $r->{headers}{etag};
+    call(getMedium => 206, { %sound, Range => 'bytes=0-9',
+        'If-Range' => $tag });
+    call(getMedium => 200, { %sound, Range => 'bytes=0-9',
+        'If-Range' => '"x"' });
+    call(getMedium => 304, { %sound, 'If-None-Match' => $tag });
+    call(getMedium => '416 invalid_range', { %sound,
+        Range => 'bytes=9999-' });
+    my %photo = (%my, kind => 'photo', type => 'image/png');
+    my %own = (%my, type => 'image/png');
+    call(putThumbnail => 200, \%own, png(480, 270));
+    for my $case (['putMedium', \%photo], ['putThumbnail', \%own]) {
+        my ($put, $where) = @$case;
+        call($put => '422 empty', $where, '');
+        call($put => '422 invalid_picture', $where, 'x');
+        call($put => '415 unsupported_type', { %$where,
+            type => 'image/gif' }, 'GIF89a');
+        call($put => '413 too_large', $where, "\0" x 5_242_881);
+        call($put => '412 version_conflict', { %$where, 'If-Match' => '"1"' },
+            png(4, 4));
+    }
+    call(putMedium => '415 unsupported_type', { %sound,
+        type => 'audio/mpeg' }, wav(10));
+    call(deleteThumbnail => '412 version_conflict', { %my,
+        'If-Match' => '"1"' });
+    call(deleteThumbnail => 204, \%my) for 1 .. 2;
+    my %logo = (%my, kind => 'logo');
+    call(deleteMedium => '412 version_conflict', { %logo,
+        'If-Match' => '"1"' });
+    call(deleteMedium => 204, \%logo) for 1 .. 2;
+    call(getMedium => '404 not_found', \%logo);
+};
+
+
+my ($key, $few);
+
+subtest 'keys and codes' => sub {
+    $key = call(drawKey => 201, \%my);
+    $few = call(drawKey => 201, \%my, { ttl => 3600,
+        fields => ['titles', 'phones/w'] });
+    call(drawKey => '422 invalid_ttl', \%my, { ttl => 0 });
+    call(drawKey => '422 invalid_fields', \%my, { fields => 'titles' });
+    my $page = call(listKeys => 200, { %my, limit => 1 });
+    call(listKeys => 200, { %my, cursor => $page->{next} });
+
+    my %key = (%my, key_id => call(drawKey => 201, \%my)->{key_id});
+    call(revokeKey => '422 invalid_grants', { %key, grants => 'yes' });
+    call(revokeKey => 204, { %key, grants => 'true' });
+    call(revokeKey => 204, \%key);
+    call(revokeKey => '404 not_found', { %key, key_id => 'A' x 28 });
+    call(listKeys => 200, \%my);
+
+    for my $form (qw(Svg Png)) {
+        my $code = "getOfflineCode$form";
+        call($code => 200, \%my);
+        call($code => 200, { %my, fields => ['titles', 'phones/w'] });
+        call($code => '422 invalid_fields', { %my, fields => ['/'] });
+    }
+    call(getOfflineCodePng => 200, { %my, size => 800 });
+    call(getOfflineCodePng => '422 invalid_size', { %my, size => 1 });
+    $t->patch("/v1/cards/$id", { notes => { n => { note => 'x' x 1100 } } },
+        \%me);
+    call("getOfflineCode$_" => '422 too_large_for_code', \%my)
+        for qw(Svg Png);
+    $t->patch("/v1/cards/$id", { notes => undef }, \%me);
+
+    $t->psql("insert into cardx.card_keys (key_id, card_id, user_id, key_hash,
+        view, expires_at) select 'k' || n, card_id, user_id,
+        decode(lpad(to_hex(n), 64, '0'), 'hex'), '', now() + interval '1 hour'
+        from cardx.cards, generate_series(1, 1000) n where card_id = '$id'");
+    call(drawKey => '409 too_many_keys', \%my);
+    $t->psql("delete from cardx.card_keys where key_id ~ '^k[0-9]{1,4}\$'");
+};
+
+
+subtest 'fetching' => sub {
+    my %whole = (card_id => $id, key => $key->{key});
+    my %some = (card_id => $id, k => lc $few->{key});
+    my %none = (card_id => $id, k => 'A' x 26);
+    my $html = { Accept => 'text/html' };
+
+    for my $where ('at the edge', 'at a worker') {
+        my $again = sub {
+            $t->redis('DEL', "cardx:card:{$id}") if $where =~ /worker/;
+            return @_;
+        };
+        my $fetched = call(fetchCard => 200, { $again->(%whole) });
+        is($fetched->{media}{'cardx-photo'}{kind}, 'photo', $where);
+        call(fetchCard => 200, { $again->(%some) });
+        my $tag = $t->get($key->{link})->{headers}{etag};
+        call(fetchCard => 304, { $again->(%whole, 'If-None-Match' => $tag) });
+        call(fetchCard => '404 key_refused', { $again->(%none) });
+        for my $kind (qw(photo sound video)) {
+            my %it = (%whole, kind => $kind);
+            call(fetchMedium => 200, { $again->(%it) });
+            call(fetchMedium => 206, { $again->(%it, Range => 'bytes=0-9') });
+            my $tag = $t->get("/c/$id/$kind?k=$key->{key}")->{headers}{etag};
+            call(fetchMedium => 304, { $again->(%it, 'If-None-Match' =>
+                $tag) });
+        }
+        call(fetchMedium => 416, { $again->(%whole, kind => 'video',
+            Range => "bytes=$_-") }) for 1_200_000, 9_999_999;
+        call(fetchMedium => '404 key_refused', { $again->(%whole,
+            kind => 'logo') });
+    }
+    for my $parameters ($html, { Accept => 'text/vcard' },
+        { Accept => 'text/vcard', version => '4.0' }) {
+        call(fetchCard => 200, { %whole, %$parameters });
+    }
+    call(fetchCard => 404, { %none, %$html });
+
+    call(downloadVcard => 200, \%whole);
+    call(downloadVcard => 200, { %some, version => '4.0' });
+    my $tag = $t->get("/c/$id.vcf?k=$key->{key}")->{headers}{etag};
+    call(downloadVcard => 304, { %whole, 'If-None-Match' => $tag });
+    call(downloadVcard => '404 key_refused', \%none);
+
+    my %thumbnail = (thumbnail_id => $key->{thumbnail} =~ s{^/t/}{}r);
+    for (1 .. 2) {
+        call(getThumbnail => 200, \%thumbnail);
+        call(getThumbnail => 304, { %thumbnail,
+            'If-None-Match' => "\"$thumbnail{thumbnail_id}\"" });
+        $t->redis('DEL', "cardx:thumb:$thumbnail{thumbnail_id}");
+    }
+    call(getThumbnail => '404 key_refused', { thumbnail_id => 'A' x 28 });
+    for my $follow (qw(followCode followCodeInCapitals)) {
+        call($follow => 302, { key => $key->{key} });
+        call($follow => '404 key_refused', { key => 'A' x 26 });
+        call($follow => 404, { key => 'A' x 26, %$html });
+    }
+};
+
+
+subtest 'operation' => sub {
+    call(checkHealth => 200);
+    call(getMetrics => 200);
+    call(getWorkerMetrics => 200);
+};
+
+# --- what holds for many ---------------------------------------------------
+
+# Names of operations for which the code, given one in $_, returns true.
+sub operations_with {
+    my ($test) = @_;
+    return grep { local $_ = $operations{$_}; $test->() }
+        sort keys %operations;
+}
+
+sub is_anonymous { $_->{operation}{security} || $_->{item}{servers} }
+
+sub takes_json { ref $last{ $_->{id} }[1] || ($_->{operation}{requestBody}
+    && $_->{operation}{requestBody}{content}{'application/json'}) }
+
+subtest 'for whom, of what' => sub {
+    my $bela = $t->register(number());
+    for my $operation (operations_with(sub { !is_anonymous() })) {
+        my ($parameters, $body) = @{ $last{$operation} };
+        call($operation => '401 unauthorized', { %$parameters,
+            token => undef }, $body);
+        next unless grep { /_id$/ } keys %$parameters;
+        call($operation => '404 not_found', { %$parameters,
+            token => $bela->{access_token} }, $body);
+    }
+    for my $operation (operations_with(\&takes_json)) {
+        my $where = $last{$operation}[0];
+        call($operation => '400 invalid_json', $where, '{"half');
+        call($operation => '422 invalid_body', $where, '[]');
+        call($operation => '413 too_large', $where, ' ' x 200_000);
+        call($operation => '415 unsupported_type', { %$where,
+            type => 'text/plain' }, '{}');
+    }
+    for my $operation (operations_with(sub { $_->{method} eq 'POST' })) {
+        my ($parameters, $body) = @{ $last{$operation} };
+        call($operation => '422 invalid_idempotency_key', { %$parameters,
+            'Idempotency-Key' => 'x' x 256 }, $body);
+    }
+    for my $list (operations_with(sub { $_->{parameters}{cursor} })) {
+        my $where = $last{$list}[0];
+        call($list => '422 invalid_limit', { %$where, limit => 101 });
+        call($list => '422 invalid_cursor', { %$where, cursor => "'" });
+    }
+};
+
+
+subtest 'an Idempotency-Key' => sub {
+    my %once = (%my, 'Idempotency-Key' => 'once');
+    my $first = call(drawKey => 201, \%once, { ttl => 60 });
+    is_deeply(call(drawKey => 201, \%once, { ttl => 60 }), $first,
+        'the same answer');
+    call(drawKey => '422 idempotency_key_reused', \%once, { ttl => 61 });
+
+    # somebody else holds the card, so the first call has to wait
+    my $waits = sub {
+        my ($how) = @_;
+        return $t->wait_for(sub { $t->psql("select count(*)
+            from pg_stat_activity where $how") });
+    };
+    open my $held, '-|', 'psql', '-XAtq', '-h', $t->var . '/pgrun', '-U',
+        'postgres', '-d', 'cardx', '-c', "select 1 from cardx.cards
+        where card_id = '$id' for update; select pg_sleep(2)" or die "psql: $!";
+    $waits->("wait_event = 'PgSleep'");
+    my $path = "/v1/cards/$id/keys";
+    my %slow = ('Idempotency-Key' => 'slow');
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        $t->{http} = HTTP::Tiny->new(verify_SSL => 1,
+            SSL_options => { SSL_ca_file => $t->ca });
+        POSIX::_exit($t->post($path, {}, { %me, %slow })->{status} != 201);
+    }
+    ok($waits->("wait_event_type = 'Lock'"), 'one waits');
+    my $r = $t->post($path, {}, { %me, %slow });
+    is("$r->{status} $r->{json}{code}", '409 still_running', 'one is told so');
+    ok($r->{headers}{'retry-after'}, 'and when to ask again');
+    as_documented('still_running', $operations{drawKey}, $r);
+    waitpid $pid, 0;
+    is($?, 0, 'the first is answered');
+    close $held;
+};
+
+
+subtest 'whatever the call is' => sub {
+    my $default = sub {
+        my ($expected, $id, $method, $path, @rest) = @_;
+        my $r = $t->request($method, $path, @rest);
+        is("$r->{status} $r->{json}{code}", $expected, "$method: $expected");
+        as_documented("$id: $expected", $operations{$id}, $r);
+        return $r;
+    };
+    for my $operation (operations_with(sub { !$_->{item}{servers} })) {
+        my $path = $operations{$operation}{path} =~ s/\{kind\}/photo/r
+            =~ s/\{card_id\}/$id/r =~ s/\{key_id\}/$key->{key_id}/r
+            =~ s/\{\w+_id\}/$id/r =~ s/\{key\}/$key->{key}/r;
+        next if $path =~ m{/(?:registrations|approvals)/};    # no id of these
+        my $r = $default->('405 method_not_allowed', $operation, 'PROPFIND',
+            $path, undef, \%me);
+        like($r->{headers}{allow} // '', qr/\b$operations{$operation}{method}/,
+            "$operation: Allow");
+    }
+    $default->('404 not_found', 'listCards', 'GET', '/v1/nothing', undef,
+        \%me);
+    $default->('404 not_found', 'listCards', 'GET', '/');
+    $default->('413 too_large', 'getAccount', 'GET', '/v1/me', 'x' x 2_000_000,
+        \%me);
+    $default->('400 bad_request', 'getAccount', 'GET', '/v1/%zz');
+    $default->('414 uri_too_long', 'getAccount', 'GET', '/v1/' . 'x' x 9_000);
+};
+
+
+subtest 'HEAD' => sub {
+    for my $operation (operations_with(sub { $_->{method} eq 'GET'
+        && !$_->{item}{servers} })) {
+        my ($parameters) = @{ $last{$operation} };
+        my $path = $operations{$operation}{path}
+            =~ s/\{(\w+)\}/$parameters->{$1}/gr;
+        my @rest = (undef, { map { $_ => $parameters->{$_} }
+            grep { defined $parameters->{$_} } qw(token key) });
+        $path .= "?k=$parameters->{k}" if $parameters->{k};
+        my ($head, $get) = ($t->head($path, @rest), $t->get($path, @rest));
+        is(($head->{body} // '') . join(' ', map { $head->{headers}{$_} // '-' }
+            qw(content-type content-length etag)), join(' ', map {
+            $get->{headers}{$_} // '-' } qw(content-type content-length etag)),
+            "$operation: like GET");
+    }
+};
+
+
+# All that was done is done again, without what it needs.
+subtest 'Redis away, PostgreSQL away' => sub {
+    my $new = call(drawKey => 201, \%my);
+    $t->signal('redis', 'STOP');
+    call(revokeKey => '503 not_yet_in_force', { %my,
+        key_id => $new->{key_id} });
+    call(patchCard => '503 not_yet_in_force', \%my, { titles => undef });
+    call(checkHealth => 503);
+    $t->signal('redis', 'CONT');
+    $t->wait_for(sub { $t->ops('GET', '/healthz')->{status} == 200 });
+
+    $t->kill9('redis');
+    $t->kill9('postgres');
+    for my $operation (operations_with(sub { !$_->{item}{servers} })) {
+        my ($parameters, $body) = @{ $last{$operation} };
+        call($operation => '503 unavailable', $parameters, $body);
+    }
+    call(checkHealth => 503);
+    call(getMetrics => 200);
+    call(getWorkerMetrics => 200);
+    $t->start;
+    ok($t->wait_for(sub { $t->ops('GET', '/healthz')->{status} == 200 }),
+        'and all is well again');
+};
+
+# --- nothing in the document that was not seen -----------------------------
+
+subtest 'all of it was seen' => sub {
+    my %codes;
+    for my $operation (sort keys %operations) {
+        my $responses = $operations{$operation}{operation}{responses};
+        ok((grep { /^[23]/ } keys %{ $seen{$operation} }), "$operation: done");
+        for my $status (sort keys %$responses) {
+            my @pairs = pairs($status, $responses->{$status});
+            next if $unseen_status{"$operation $status"}
+                || $status eq 'default'
+                || (@pairs && !grep { !$unseen{$_} && !$once{$_} }
+                    map { (split / /)[1] } @pairs);
+            ok($seen{$operation}{$status}, "$operation: $status");
+        }
+        $codes{$_} = 1 for map { keys %$_ } values %{ $seen{$operation} };
+    }
+    good('every code', grep { !$codes{$_} && !$unseen{$_} }
+        @{ $document->{components}{schemas}{ProblemCode}{enum} });
+};
+
+$t->finish;
+done_testing;
