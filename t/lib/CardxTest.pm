@@ -53,7 +53,10 @@ sub new {
     $self->{build} = $ENV{CARDX_BUILD} || "$ROOT/build";
     $self->{var} = File::Temp::tempdir('cx.XXXX', DIR => '/tmp');
     chmod 0755, $self->{var};
-    $self->{settings} ||= {};
+
+    # several stacks share the machine, some with sanitizers: Redis is not away
+    # because it is slow
+    $self->{settings} = { redis_timeout => 1000, %{ $self->{settings} || {} } };
     $self->{port} = free_port();
     $self->{ops_port} = free_port();
     push @running, $self;

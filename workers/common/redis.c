@@ -1,5 +1,6 @@
 #include "redis.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,6 @@
 #include "cx_id.h"
 #include "log.h"
 
-#define TIMEOUT_MS 50
 #define BREAK_MS 200
 #define WORDS_MAX 16
 
@@ -141,10 +141,26 @@ cx_redis_dial(const cx_settings_t *s, int timeout_ms, char *why, size_t size)
 }
 
 
+/* Between commands a server has nothing to say: it was restarted, or has cut
+ * the connection.  That is no failure, if another can be had. */
+static bool
+has_hung_up(const redisContext *link)
+{
+    struct pollfd pfd = { link->fd, POLLIN, 0 };
+
+    return poll(&pfd, 1, 0) != 0;
+}
+
+
 static bool
 connected(cx_redis_t *redis)
 {
     char why[128];
+
+    if (redis->link != NULL && has_hung_up(redis->link)) {
+        redisFree(redis->link);
+        redis->link = NULL;
+    }
 
     if (redis->link != NULL) {
         return true;
@@ -154,7 +170,8 @@ connected(cx_redis_t *redis)
         return false;
     }
 
-    redis->link = cx_redis_dial(redis->settings, TIMEOUT_MS, why, sizeof(why));
+    redis->link = cx_redis_dial(redis->settings, redis->settings->redis_timeout,
+                                why, sizeof(why));
 
     if (redis->link == NULL) {
         fail(redis, why);

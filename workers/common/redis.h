@@ -1,7 +1,7 @@
 /*
- * Redis for workers: one blocking connection per process, 50 ms to connect
- * and to answer, and a circuit breaker: after a failure nothing is tried for
- * 200 ms, so that a Redis that is away costs no request its time.
+ * Redis for workers: one blocking connection per process, redis_timeout (ms)
+ * to connect and to answer, and a circuit breaker: after a failure nothing is
+ * tried for 200 ms, so that a Redis that is away costs no request its time.
  */
 
 #ifndef CX_REDIS_H
