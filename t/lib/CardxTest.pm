@@ -187,6 +187,14 @@ sub request {
     my $url = $path =~ m{^https?://} ? $path : $self->{url} . $path;
     my $r = $self->{http}->request($method, $url,
         { %options, headers => \%headers });
+
+    # HTTP::Tiny gives up when it can't close a connection that nginx has closed
+    # already; the request was not sent
+    if ($r->{status} == 599 && $r->{content} =~ /^Could not close socket/) {
+        $self->connect_anew;
+        $r = $self->{http}->request($method, $url,
+            { %options, headers => \%headers });
+    }
     my $answer = { status => $r->{status}, headers => $r->{headers},
         body => $r->{content} };
     if (($r->{headers}{'content-type'} || '') =~ m{^application/(?:[\w.-]+\+)?json}) {
