@@ -326,6 +326,9 @@ main(int argc, char **argv)
         "insert into cardx.card_keys (key_id, card_id, user_id, key_hash, "
         "view, expires_at) select key_id, card_id, user_id, key_hash, view, "
         "to_timestamp(at) from load_keys");
+    /* nothing is known yet of what this transaction has brought */
+    run(conn, "analyze cardx.users");
+    run(conn, "analyze cardx.cards");
     run(conn, "update cardx.users u set own_card_id = c.card_id "
               "from cardx.cards c where c.user_id = u.user_id "
               "and u.own_card_id is null");
