@@ -227,7 +227,7 @@ ok(!$t->get("/v1/cards/$id", undef, $anna)->{json}{card}{notes},
     'but is stored');
 $r = $t->patch("/v1/cards/$id", { notes => undef }, $anna);
 is($r->{status}, 503, 'and is not in force when repeated too early');
-$t->signal('redis', 'CONT');
+$t->thaw_redis;
 ok($t->wait_for(sub {
     $t->patch("/v1/cards/$id", { notes => undef }, $anna)->{status} == 200 }),
     'repeated: in force');
@@ -315,7 +315,7 @@ $key = draw($id);
 $t->signal('redis', 'STOP');
 $r = $t->delete("/v1/cards/$id", undef, $anna);
 is("$r->{status} " . $code->($r), '503 not_yet_in_force', 'without Redis');
-$t->signal('redis', 'CONT');
+$t->thaw_redis;
 ok($t->wait_for(sub {
     $t->delete("/v1/cards/$id", undef, $anna)->{status} == 204 }), 'repeated');
 is($t->get("/c/$id", undef, { key => $key })->{status}, 404, 'in force');

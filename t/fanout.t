@@ -182,7 +182,7 @@ behind('select 1', 'card', $card);
 sleep 1.2;
 is($t->psql("select attempts from cardx.outbox where object = '$card'"), 0,
     'while Redis is away nothing is claimed');
-$t->signal('redis', 'CONT');
+$t->thaw_redis;
 ok(outbox_empty(5), 'and goes on at once when it is back');
 
 # --- scans -------------------------------------------------------------------

@@ -281,7 +281,7 @@ is($t->get($key->{link})->{status}, 200, 'without Redis the card is had');
 is($t->get("/c/$id/sound?k=$key->{key}")->{body}, $wav, 'and its media');
 is($t->get($thumb)->{status}, 200, 'and its thumbnail');
 is($t->get($revoked->{link})->{status}, 404, 'and refused who must be');
-$t->signal('redis', 'CONT');
+$t->thaw_redis;
 
 # --- PostgreSQL's own defence ----------------------------------------------
 

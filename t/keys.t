@@ -180,7 +180,7 @@ is("$r->{status} " . $code->($r), '503 not_yet_in_force', 'a revocation');
 ok($t->psql("select revoked_at is not null from cardx.card_keys
     where key_id = '$kept->{key_id}'") eq 't', 'is stored');
 ok(time - $began < 5, 'nothing waits long');
-$t->signal('redis', 'CONT');
+$t->thaw_redis;
 ok($t->wait_for(sub {
     $t->delete("$keys/$kept->{key_id}", undef, $anna)->{status} == 204 }),
     'repeated: in force');

@@ -178,7 +178,7 @@ is($t->psql("select count(*) from cardx.media where kind = 'video'"), 0,
 $t->signal('redis', 'STOP');
 $r = $t->delete("$path/media/sound", undef, $anna);
 is("$r->{status} " . $code->($r), '503 not_yet_in_force', 'without Redis');
-$t->signal('redis', 'CONT');
+$t->thaw_redis;
 ok($t->wait_for(sub {
     $t->delete("$path/media/sound", undef, $anna)->{status} == 204 }),
     'repeated: in force');

@@ -904,7 +904,7 @@ subtest 'Redis away, PostgreSQL away' => sub {
         key_id => $new->{key_id} });
     call(patchCard => '503 not_yet_in_force', \%my, { titles => undef });
     call(checkHealth => 503);
-    $t->signal('redis', 'CONT');
+    $t->thaw_redis;
     $t->wait_for(sub { $t->ops('GET', '/healthz')->{status} == 200 });
 
     $t->kill9('redis');

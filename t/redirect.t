@@ -118,7 +118,7 @@ $key = draw();
 $t->signal('redis', 'STOP');
 is($t->get($key->{url})->{headers}{location}, $key->{link}, 'without Redis');
 is($t->get($revoked->{url})->{status}, 404, 'and refused who must be');
-$t->signal('redis', 'CONT');
+$t->thaw_redis;
 
 # --- who has a camera gets a page, also for a no -----------------------------
 
