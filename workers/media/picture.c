@@ -187,7 +187,12 @@ serve(volatile unsigned char *begun)
     rc = cx_frame_read(ctx, 0, REQUEST_MAX, cx_monotonic_ms() + READ_TIMEOUT,
                        &request);
 
-    if (rc == CX_FRAME_CLOSED || rc == CX_FRAME_TIMEOUT) {
+    /* nobody asks: a look at whether we are here is no failure */
+    if (rc == CX_FRAME_CLOSED) {
+        return 0;
+    }
+
+    if (rc == CX_FRAME_TIMEOUT) {
         return EXIT_STATUS(kind, CX_REASON_LEFT);
     }
 
