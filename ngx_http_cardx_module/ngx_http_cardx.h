@@ -92,6 +92,7 @@ typedef struct {
 
     ngx_http_cardx_main_conf_t      *main;
     ngx_http_cardx_link_t           *link;     /* of this process */
+    struct ngx_http_cardx_pubsub_s  *pubsub;   /* the same, or NULL */
 } ngx_http_cardx_redis_t;
 
 
@@ -159,19 +160,23 @@ u_char *ngx_http_cardx_argument(u_char *p, const void *data, size_t len);
 /*
  * Redis.  ask: NGX_OK, and the handler will be called exactly once, unless
  * the request ends before; NGX_DECLINED: Redis is away, nothing will be
- * called.  tell: fire and forget.
+ * called.  tell: fire and forget; NGX_DECLINED: there is no link.
  */
 
 ngx_int_t ngx_http_cardx_redis_ask(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_redis_t *redis, ngx_http_cardx_reply_pt handler,
     u_char *command, size_t len);
-void ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis, u_char *command,
-    size_t len);
+ngx_int_t ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis,
+    u_char *command, size_t len);
 void ngx_http_cardx_redis_forget(ngx_http_cardx_ticket_t *ticket);
 
 ngx_int_t ngx_http_cardx_redis_init(ngx_cycle_t *cycle,
     ngx_http_cardx_redis_t *redis);
 void ngx_http_cardx_redis_exit(ngx_http_cardx_redis_t *redis);
+redisAsyncContext *ngx_http_cardx_redis_context(
+    ngx_http_cardx_redis_t *redis);
+ngx_int_t ngx_http_cardx_redis_auth(ngx_http_cardx_redis_t *redis,
+    redisAsyncContext *ac, redisCallbackFn *reply, void *data);
 
 
 /* hiredis' event hooks and reply objects; see ngx_http_cardx_adapter.c */
@@ -199,9 +204,21 @@ struct ngx_http_cardx_ticket_s {
 };
 
 
-struct ngx_http_cardx_link_s {
+/* a hiredis context on nginx's events */
+
+typedef struct {
     redisAsyncContext               *ac;       /* NULL: no connection */
     ngx_connection_t                *connection;
+    void                           (*down)(void *data);
+    void                            *data;
+
+    unsigned                         flushing:1;
+} ngx_http_cardx_events_t;
+
+
+struct ngx_http_cardx_link_s {
+    redisAsyncContext               *ac;       /* NULL: no connection */
+    ngx_http_cardx_events_t          events;
     ngx_http_cardx_redis_t          *redis;
     ngx_http_cardx_link_e            state;
 
@@ -222,7 +239,6 @@ struct ngx_http_cardx_link_s {
     redisReply                      *element[NGX_HTTP_CARDX_ELEMENTS];
     char                             text[NGX_HTTP_CARDX_TEXT];
 
-    unsigned                         flushing:1;
     unsigned                         watching:1; /* asked and not answered */
     unsigned                         stalled:1;
     unsigned                         failed:1;   /* and logged */
@@ -230,8 +246,49 @@ struct ngx_http_cardx_link_s {
 };
 
 
-ngx_int_t ngx_http_cardx_attach(ngx_http_cardx_link_t *link);
-void ngx_http_cardx_link_down(ngx_http_cardx_link_t *link);
+/*
+ * attach: hooks a new context; down(data) is called once, when it is gone.
+ * attach_link: the same, with the link's own reply objects.
+ */
+
+ngx_int_t ngx_http_cardx_attach(ngx_http_cardx_events_t *events,
+    redisAsyncContext *ac, void (*down)(void *data), void *data);
+ngx_int_t ngx_http_cardx_attach_link(ngx_http_cardx_link_t *link);
+void ngx_http_cardx_link_down(void *data);
+
+
+/*
+ * Pub/sub: one more connection for each nginx worker and cardx_redis, while
+ * there is a channel; see ngx_http_cardx_pubsub.c.
+ *
+ * A channel's record is its user's, and may stand beside others of the same
+ * name.  state(data, 1): messages from now on are heard; state(data, 0): they
+ * are no more, until state(data, 1) is called again.  Neither is called within
+ * subscribe() or unsubscribe().  A message lives as long as its handler runs,
+ * which may subscribe others, and unsubscribe its own record.
+ */
+
+typedef struct ngx_http_cardx_pubsub_s   ngx_http_cardx_pubsub_t;
+typedef struct ngx_http_cardx_channel_s  ngx_http_cardx_channel_t;
+
+struct ngx_http_cardx_channel_s {
+    ngx_str_t                        name;     /* lives as long as this */
+    void                           (*message)(void *data, ngx_str_t *message);
+    void                           (*state)(void *data, ngx_uint_t up);
+                                               /* or NULL */
+    void                            *data;
+
+    ngx_queue_t                      queue;
+    ngx_http_cardx_pubsub_t         *pubsub;   /* NULL: not subscribed */
+    ngx_uint_t                       after;    /* up after so many answers */
+    unsigned                         up:1;
+};
+
+
+ngx_int_t ngx_http_cardx_subscribe(ngx_http_cardx_redis_t *redis,
+    ngx_http_cardx_channel_t *channel);
+void ngx_http_cardx_unsubscribe(ngx_http_cardx_channel_t *channel);
+void ngx_http_cardx_pubsub_exit(ngx_http_cardx_redis_t *redis);
 
 
 /* directives */

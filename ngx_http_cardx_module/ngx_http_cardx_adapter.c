@@ -65,22 +65,20 @@ static redisReplyObjectFunctions  ngx_http_cardx_reply_functions = {
 };
 
 
-/* Gives the link's new context a connection of nginx's, and the hooks. */
+/* Gives a new context a connection of nginx's, and the hooks. */
 
 ngx_int_t
-ngx_http_cardx_attach(ngx_http_cardx_link_t *link)
+ngx_http_cardx_attach(ngx_http_cardx_events_t *events, redisAsyncContext *ac,
+    void (*down)(void *data), void *data)
 {
-    ngx_connection_t   *c;
-    redisAsyncContext  *ac;
-
-    ac = link->ac;
+    ngx_connection_t  *c;
 
     c = ngx_get_connection(ac->c.fd, ngx_cycle->log);
     if (c == NULL) {
         return NGX_ERROR;
     }
 
-    c->data = link;
+    c->data = events;
     c->log_error = NGX_ERROR_ERR;
 
     c->read->handler = ngx_http_cardx_read_handler;
@@ -91,17 +89,17 @@ ngx_http_cardx_attach(ngx_http_cardx_link_t *link)
     c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
     c->start_time = ngx_current_msec;
 
-    link->connection = c;
+    events->ac = ac;
+    events->connection = c;
+    events->down = down;
+    events->data = data;
 
-    ac->ev.data = link;
+    ac->ev.data = events;
     ac->ev.addRead = ngx_http_cardx_add_read;
     ac->ev.delRead = ngx_http_cardx_del_read;
     ac->ev.addWrite = ngx_http_cardx_add_write;
     ac->ev.delWrite = ngx_http_cardx_del_write;
     ac->ev.cleanup = ngx_http_cardx_detach;
-
-    ac->c.reader->fn = &ngx_http_cardx_reply_functions;
-    ac->c.reader->privdata = link;
 
     /* by default each burst of replies would have a new buffer */
 
@@ -111,24 +109,45 @@ ngx_http_cardx_attach(ngx_http_cardx_link_t *link)
 }
 
 
+ngx_int_t
+ngx_http_cardx_attach_link(ngx_http_cardx_link_t *link)
+{
+    redisAsyncContext  *ac;
+
+    ac = link->ac;
+
+    if (ngx_http_cardx_attach(&link->events, ac, ngx_http_cardx_link_down,
+                              link)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ac->c.reader->fn = &ngx_http_cardx_reply_functions;
+    ac->c.reader->privdata = link;
+
+    return NGX_OK;
+}
+
+
 static void
 ngx_http_cardx_read_handler(ngx_event_t *rev)
 {
-    int                     left;
-    ngx_uint_t              i;
-    ngx_connection_t       *c;
-    ngx_http_cardx_link_t  *link;
+    int                      left;
+    ngx_uint_t               i;
+    ngx_connection_t         *c;
+    ngx_http_cardx_events_t  *events;
 
     c = rev->data;
-    link = c->data;
+    events = c->data;
 
     for (i = 0; i < NGX_HTTP_CARDX_READS; i++) {
 
         /* the context may be freed in here, and c with it */
 
-        redisAsyncHandleRead(link->ac);
+        redisAsyncHandleRead(events->ac);
 
-        if (link->ac == NULL
+        if (events->ac == NULL
             || ngx_socket_nread(c->fd, &left) == -1
             || left == 0)
         {
@@ -141,28 +160,28 @@ ngx_http_cardx_read_handler(ngx_event_t *rev)
 static void
 ngx_http_cardx_write_handler(ngx_event_t *wev)
 {
-    ngx_connection_t       *c;
-    ngx_http_cardx_link_t  *link;
+    ngx_connection_t         *c;
+    ngx_http_cardx_events_t  *events;
 
     c = wev->data;
-    link = c->data;
+    events = c->data;
 
-    link->flushing = 1;
+    events->flushing = 1;
 
-    redisAsyncHandleWrite(link->ac);
+    redisAsyncHandleWrite(events->ac);
 
-    link->flushing = 0;
+    events->flushing = 0;
 }
 
 
 static void
 ngx_http_cardx_add_read(void *data)
 {
-    ngx_event_t            *rev;
-    ngx_http_cardx_link_t  *link;
+    ngx_event_t              *rev;
+    ngx_http_cardx_events_t  *events;
 
-    link = data;
-    rev = link->connection->read;
+    events = data;
+    rev = events->connection->read;
 
     if (!rev->active) {
         (void) ngx_add_event(rev, NGX_READ_EVENT, NGX_LEVEL_EVENT);
@@ -173,11 +192,11 @@ ngx_http_cardx_add_read(void *data)
 static void
 ngx_http_cardx_del_read(void *data)
 {
-    ngx_event_t            *rev;
-    ngx_http_cardx_link_t  *link;
+    ngx_event_t              *rev;
+    ngx_http_cardx_events_t  *events;
 
-    link = data;
-    rev = link->connection->read;
+    events = data;
+    rev = events->connection->read;
 
     if (rev->active) {
         (void) ngx_del_event(rev, NGX_READ_EVENT, 0);
@@ -188,17 +207,17 @@ ngx_http_cardx_del_read(void *data)
 static void
 ngx_http_cardx_add_write(void *data)
 {
-    ngx_event_t            *wev;
-    ngx_http_cardx_link_t  *link;
+    ngx_event_t              *wev;
+    ngx_http_cardx_events_t  *events;
 
-    link = data;
-    wev = link->connection->write;
+    events = data;
+    wev = events->connection->write;
 
     if (wev->active) {
         return;
     }
 
-    if (!link->flushing && (link->ac->c.flags & REDIS_CONNECTED)) {
+    if (!events->flushing && (events->ac->c.flags & REDIS_CONNECTED)) {
         ngx_post_event(wev, &ngx_posted_events);
         return;
     }
@@ -212,11 +231,11 @@ ngx_http_cardx_add_write(void *data)
 static void
 ngx_http_cardx_del_write(void *data)
 {
-    ngx_event_t            *wev;
-    ngx_http_cardx_link_t  *link;
+    ngx_event_t              *wev;
+    ngx_http_cardx_events_t  *events;
 
-    link = data;
-    wev = link->connection->write;
+    events = data;
+    wev = events->connection->write;
 
     if (wev->active) {
         (void) ngx_del_event(wev, NGX_WRITE_EVENT, 0);
@@ -232,14 +251,16 @@ ngx_http_cardx_del_write(void *data)
 static void
 ngx_http_cardx_detach(void *data)
 {
-    ngx_connection_t       *c;
-    ngx_http_cardx_link_t  *link;
+    ngx_connection_t         *c;
+    redisAsyncContext        *ac;
+    ngx_http_cardx_events_t  *events;
 
-    link = data;
-    c = link->connection;
+    events = data;
+    c = events->connection;
+    ac = events->ac;
 
-    ngx_http_cardx_del_read(link);
-    ngx_http_cardx_del_write(link);
+    ngx_http_cardx_del_read(events);
+    ngx_http_cardx_del_write(events);
 
     if (c->read->posted) {
         ngx_delete_posted_event(c->read);
@@ -255,16 +276,18 @@ ngx_http_cardx_detach(void *data)
     ngx_free_connection(c);
     c->fd = (ngx_socket_t) -1;
 
-    link->ac->ev.data = NULL;
-    link->ac->ev.addRead = NULL;
-    link->ac->ev.delRead = NULL;
-    link->ac->ev.addWrite = NULL;
-    link->ac->ev.delWrite = NULL;
-    link->ac->ev.cleanup = NULL;
+    ac->ev.data = NULL;
+    ac->ev.addRead = NULL;
+    ac->ev.delRead = NULL;
+    ac->ev.addWrite = NULL;
+    ac->ev.delWrite = NULL;
+    ac->ev.cleanup = NULL;
 
-    link->connection = NULL;
+    events->ac = NULL;
+    events->connection = NULL;
+    events->flushing = 0;
 
-    ngx_http_cardx_link_down(link);
+    events->down(events->data);
 }
 
 

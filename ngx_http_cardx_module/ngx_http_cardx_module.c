@@ -557,6 +557,7 @@ ngx_http_cardx_exit_process(ngx_cycle_t *cycle)
     redis = mcf->redis.elts;
 
     for (i = 0; i < mcf->redis.nelts; i++) {
+        ngx_http_cardx_pubsub_exit(redis[i]);
         ngx_http_cardx_redis_exit(redis[i]);
     }
 }

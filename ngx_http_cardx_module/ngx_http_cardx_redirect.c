@@ -180,5 +180,5 @@ ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx)
     p = ngx_http_cardx_argument(p, name, CX_HASH_NAME);
     p = ngx_http_cardx_literal(p, "1");
 
-    ngx_http_cardx_redis_tell(clcf->redis, command, p - command);
+    (void) ngx_http_cardx_redis_tell(clcf->redis, command, p - command);
 }

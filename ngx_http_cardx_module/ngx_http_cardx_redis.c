@@ -142,7 +142,7 @@ ngx_http_cardx_redis_ask(ngx_http_cardx_ctx_t *ctx,
 }
 
 
-void
+ngx_int_t
 ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis, u_char *command,
     size_t len)
 {
@@ -150,15 +150,18 @@ ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis, u_char *command,
 
     link = redis->link;
 
-    if (link == NULL || link->ac == NULL) {
-        return;
+    if (link == NULL
+        || link->ac == NULL
+        || redisAsyncFormattedCommand(link->ac, NULL, NULL, (char *) command,
+                                      len)
+           != REDIS_OK)
+    {
+        return NGX_DECLINED;
     }
 
-    if (redisAsyncFormattedCommand(link->ac, NULL, NULL, (char *) command, len)
-        == REDIS_OK)
-    {
-        (void) ngx_atomic_fetch_add(&redis->main->counters->commands, 1);
-    }
+    (void) ngx_atomic_fetch_add(&redis->main->counters->commands, 1);
+
+    return NGX_OK;
 }
 
 
@@ -362,14 +365,7 @@ ngx_http_cardx_connect(ngx_http_cardx_link_t *link)
 
     redis = link->redis;
 
-    /* the host is numeric: no name is resolved here */
-
-    if (redis->path) {
-        ac = redisAsyncConnectUnix(redis->path);
-
-    } else {
-        ac = redisAsyncConnect(redis->host, (int) redis->port);
-    }
+    ac = ngx_http_cardx_redis_context(redis);
 
     if (ac == NULL) {
         ngx_http_cardx_link_failed(link, "no memory");
@@ -379,7 +375,7 @@ ngx_http_cardx_connect(ngx_http_cardx_link_t *link)
 
     link->ac = ac;
 
-    if (ac->err || ngx_http_cardx_attach(link) != NGX_OK) {
+    if (ac->err || ngx_http_cardx_attach_link(link) != NGX_OK) {
         ngx_http_cardx_link_failed(link, ac->err ? ac->errstr
                                                  : "no connection left");
 
@@ -406,6 +402,54 @@ ngx_http_cardx_connect(ngx_http_cardx_link_t *link)
 }
 
 
+redisAsyncContext *
+ngx_http_cardx_redis_context(ngx_http_cardx_redis_t *redis)
+{
+    /* the host is numeric: no name is resolved here */
+
+    if (redis->path) {
+        return redisAsyncConnectUnix(redis->path);
+    }
+
+    return redisAsyncConnect(redis->host, (int) redis->port);
+}
+
+
+/* Gives the password, if there is one. */
+
+ngx_int_t
+ngx_http_cardx_redis_auth(ngx_http_cardx_redis_t *redis,
+    redisAsyncContext *ac, redisCallbackFn *reply, void *data)
+{
+    int          argc;
+    size_t       len[3];
+    const char  *argv[3];
+
+    if (redis->password.len == 0) {
+        return NGX_OK;
+    }
+
+    argc = 0;
+
+    argv[argc] = "AUTH";
+    len[argc++] = sizeof("AUTH") - 1;
+
+    if (redis->user.len) {
+        argv[argc] = (char *) redis->user.data;
+        len[argc++] = redis->user.len;
+    }
+
+    argv[argc] = (char *) redis->password.data;
+    len[argc++] = redis->password.len;
+
+    if (redisAsyncCommandArgv(ac, reply, data, argc, argv, len) != REDIS_OK) {
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
 /*
  * All that must be said first is sent in one go.  Answers come in order, so
  * the projection's mark is compared after the run_id is known.
@@ -414,35 +458,21 @@ ngx_http_cardx_connect(ngx_http_cardx_link_t *link)
 static ngx_int_t
 ngx_http_cardx_setup(ngx_http_cardx_link_t *link)
 {
-    int                      argc, rc;
-    size_t                   len[3];
+    int                      rc;
+    size_t                   len[2];
     u_char                   db[NGX_INT_T_LEN];
-    const char              *argv[3];
+    const char              *argv[2];
     redisAsyncContext       *ac;
     ngx_http_cardx_redis_t  *redis;
 
     ac = link->ac;
     redis = link->redis;
 
-    if (redis->password.len) {
-        argc = 0;
-
-        argv[argc] = "AUTH";
-        len[argc++] = sizeof("AUTH") - 1;
-
-        if (redis->user.len) {
-            argv[argc] = (char *) redis->user.data;
-            len[argc++] = redis->user.len;
-        }
-
-        argv[argc] = (char *) redis->password.data;
-        len[argc++] = redis->password.len;
-
-        rc = redisAsyncCommandArgv(ac, ngx_http_cardx_setup_reply, &link->own,
-                                   argc, argv, len);
-        if (rc != REDIS_OK) {
-            return NGX_ERROR;
-        }
+    if (ngx_http_cardx_redis_auth(redis, ac, ngx_http_cardx_setup_reply,
+                                  &link->own)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     if (redis->db) {
@@ -653,11 +683,13 @@ ngx_http_cardx_link_failed(ngx_http_cardx_link_t *link, const char *why)
 /* The context is gone, or never was: the next comes by timer, never here. */
 
 void
-ngx_http_cardx_link_down(ngx_http_cardx_link_t *link)
+ngx_http_cardx_link_down(void *data)
 {
-    ngx_msec_t          delay;
-    redisAsyncContext  *ac;
+    ngx_msec_t              delay;
+    redisAsyncContext      *ac;
+    ngx_http_cardx_link_t  *link;
 
+    link = data;
     ac = link->ac;
 
     if (ac && ac->err) {
