@@ -51,13 +51,14 @@ SOURCES_cardxd := $(wildcard workers/supervisor/*.c)
 SOURCES_cardx-api := $(wildcard workers/api/*.c)
 SOURCES_cardx-fanout := $(wildcard workers/fanout/*.c)
 SOURCES_cardx-deliver := $(wildcard workers/deliver/*.c)
+SOURCES_cardx-push := $(wildcard workers/push/*.c)
 SOURCES_cardx-media := $(filter-out workers/media/picture%,\
     $(wildcard workers/media/*.c))
 SOURCES_cardx-picture := $(PICTURE)
 
 # A program is built as soon as there is something to build it from.
 PROGRAMS := $(foreach p,cardxd cardx-api cardx-fanout cardx-deliver \
-    cardx-media cardx-picture,$(if $(SOURCES_$(p)),$(p)))
+    cardx-push cardx-media cardx-picture,$(if $(SOURCES_$(p)),$(p)))
 UNITS := $(patsubst t/unit/%.c,$(B)/unit/%.t,$(wildcard t/unit/*.c))
 TOOLS := $(patsubst t/tools/%.c,$(B)/tools/%,$(wildcard t/tools/*.c)) \
     $(patsubst bench/%.c,$(B)/tools/%,$(wildcard bench/*.c))

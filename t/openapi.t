@@ -292,6 +292,27 @@ subtest 'signing in' => sub {
 };
 
 
+subtest 'web push' => sub {
+    my %subscription = (
+        endpoint => 'https://updates.push.services.mozilla.com/wpush/v2/a',
+        keys => { auth => 'BTBZMqHH6r4Tts7J_aSIgg',
+            p256dh => call(getPushKey => 200, \%me)->{key} });
+    call(subscribePush => 201, \%me, \%subscription);
+    call(subscribePush => 200, \%me, \%subscription);
+    call(subscribePush => '422 invalid_subscription', \%me,
+        { %subscription, endpoint => 'https://other.example/' });
+    call(subscribePush => '422 invalid_endpoint', \%me,
+        { %subscription, endpoint => 'x' x 3000 });
+    my $list = call(listPushSubscriptions => 200, \%me);
+    my %one = (%me, subscription_id => $list->{items}[0]{subscription_id});
+    call(deletePushSubscription => 204, \%one);
+    call(deletePushSubscription => '404 not_found', \%one);
+    call(unsubscribePush => '404 not_found', \%me);
+    call(subscribePush => 201, \%me, \%subscription);
+    call(unsubscribePush => 204, \%me);
+};
+
+
 my $card = { '@type' => 'Card', version => '1.0',
     name => { full => 'Anna Íto' }, titles => { t => { name => 'Engineer' } },
     phones => { w => { number => '+4930111' }, h => { number => '+4930222' } },

@@ -159,5 +159,6 @@ extern const cx_route_t cx_routes_thumbnails[];
 extern const cx_route_t cx_routes_qr[];
 extern const cx_route_t cx_routes_fetch[];
 extern const cx_route_t cx_routes_ops[];
+extern const cx_route_t cx_routes_push[];
 
 #endif

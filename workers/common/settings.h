@@ -34,6 +34,7 @@ typedef struct {
     int workers_fast;
     int workers_slow;
     int workers_miss;
+    int workers_push;
     char *sms_gateway;    /* "log" or "kannel" */
     char *sms_log;        /* JSON Lines, for "log" */
     char *sms_kannel_url; /* http://host:port/cgi-bin/sendsms */
@@ -42,6 +43,8 @@ typedef struct {
     char *sms_from;        /* sender; a number to answer to */
     char *sms_secret_file; /* for the gateway's own calls (/sms/...) */
     int sms_per_address;   /* registrations an hour from one address */
+    char *push_hosts;      /* words: hosts of push services, see cardx.conf */
+    char *push_ca_file;    /* or NULL: the system's */
     char *default_region;  /* ISO 3166-1, for numbers without + */
     int log_level;
 

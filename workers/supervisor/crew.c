@@ -127,6 +127,14 @@ cx_crew_fill(cx_crew_t *crew, const cx_settings_t *settings, const char *path,
         }
     }
 
+    for (j = 0; j < settings->workers_push; j++) {
+        name = talloc_asprintf(crew, "push-%d", j);
+        if (name == NULL
+            || !cx_crew_add(crew, name, "cardx-push", path, name + 5, -1)) {
+            return false;
+        }
+    }
+
     for (k = 0; k < sizeof(singles) / sizeof(singles[0]); k++) {
         name = talloc_asprintf(crew, "cardx-%s", singles[k]);
         if (name == NULL

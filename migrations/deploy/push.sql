@@ -1,0 +1,166 @@
+-- Deploy cardx:push to pg
+--
+-- Web Push (F9, RFC 8030): where a terminal wants to be told of changes.
+-- What is pushed is a view of the user's log, from `position` on.
+
+BEGIN;
+
+CREATE TABLE cardx.push_subscriptions (
+    subscription_id text COLLATE "C" PRIMARY KEY,
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    terminal_id integer NOT NULL UNIQUE
+        REFERENCES cardx.terminals ON DELETE CASCADE,
+    origin text NOT NULL,               -- of the push service
+    endpoint_hash bytea NOT NULL UNIQUE,
+    sealed bytea NOT NULL,              -- the endpoint and its two keys
+    position xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz
+);
+CREATE INDEX push_subscriptions_user
+    ON cardx.push_subscriptions (user_id, created_at, subscription_id);
+COMMENT ON COLUMN cardx.push_subscriptions.position IS
+    'Changes of the log from this transaction on have not been pushed';
+
+ALTER TABLE cardx.push_subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cardx.push_subscriptions FORCE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.push_subscriptions
+    TO cardx_definer;
+CREATE POLICY definer ON cardx.push_subscriptions TO cardx_definer
+    USING (true) WITH CHECK (true);
+CREATE POLICY own ON cardx.push_subscriptions TO cardx_api
+    USING (user_id = (SELECT cardx.current_user_id()))
+    WITH CHECK (user_id = (SELECT cardx.current_user_id()));
+GRANT SELECT, DELETE ON cardx.push_subscriptions TO cardx_api;
+
+-- One for each terminal.  Who has an endpoint is its browser's present user:
+-- a subscription of somebody else with it ends.
+CREATE FUNCTION cardx.push_subscribe(
+    its_id text, its_terminal integer, its_origin text, its_hash bytea,
+    its_sealed bytea, its_end timestamptz,
+    OUT subscription_id text, OUT created boolean)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM cardx.terminals t
+    WHERE t.terminal_id = its_terminal
+        AND t.user_id = cardx.current_user_id() AND t.signed_out_at IS NULL
+    FOR NO KEY UPDATE;
+
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(
+        hashtextextended('push ' || encode(its_hash, 'hex'), 0));
+
+    DELETE FROM cardx.push_subscriptions s
+    WHERE s.endpoint_hash = its_hash AND s.terminal_id <> its_terminal;
+
+    INSERT INTO cardx.push_subscriptions AS s
+        (subscription_id, user_id, terminal_id, origin, endpoint_hash, sealed,
+         expires_at)
+    VALUES (its_id, cardx.current_user_id(), its_terminal, its_origin,
+            its_hash, its_sealed, its_end)
+    ON CONFLICT (terminal_id) DO UPDATE
+        SET subscription_id = excluded.subscription_id,
+            user_id = excluded.user_id, origin = excluded.origin,
+            endpoint_hash = excluded.endpoint_hash,
+            sealed = excluded.sealed, position = pg_current_xact_id(),
+            created_at = now(), expires_at = excluded.expires_at
+    RETURNING s.subscription_id, s.xmax = 0
+    INTO push_subscribe.subscription_id, push_subscribe.created;
+END
+$$;
+
+-- Asks for pushes to the users in whose logs a statement has written: once
+-- per statement, since a fan-out writes many rows by each.
+CREATE FUNCTION cardx.push_ask() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM cardx.outbox_add('push', s.subscription_id)
+    FROM (SELECT DISTINCT w.subscription_id
+          FROM written l
+          JOIN cardx.push_subscriptions w USING (user_id)
+          ORDER BY w.subscription_id) s;
+    RETURN NULL;
+END
+$$;
+
+-- ON CONFLICT DO UPDATE fires both, each with its own rows.
+CREATE TRIGGER push_inserted AFTER INSERT ON cardx.user_log
+    REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION cardx.push_ask();
+CREATE TRIGGER push_updated AFTER UPDATE ON cardx.user_log
+    REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION cardx.push_ask();
+
+-- What is to be pushed: at most 20 changes, and whether there are more.  A
+-- change that is still in the making asks again when it is committed, so
+-- `up_to` is where the next push begins; one may be told twice, none is
+-- skipped.  No row: nobody is to be told (any more).
+CREATE FUNCTION cardx.push_take(wanted text)
+    RETURNS TABLE (sealed bytea, origin text, up_to text, changes text,
+                   more boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT s.sealed, s.origin,
+            pg_snapshot_xmin(pg_current_snapshot())::text,
+            (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'kind', c.kind, 'id', c.object_id, 'op', c.op)
+                    ORDER BY c.xid, c.kind, c.object_id), '[]')::text
+             FROM (SELECT l.kind, l.object_id, l.op, l.xid
+                   FROM cardx.user_log l
+                   WHERE l.user_id = s.user_id AND l.xid >= s.position
+                   ORDER BY l.xid, l.kind, l.object_id
+                   LIMIT 20) c),
+            (SELECT count(*) > 20
+             FROM (SELECT FROM cardx.user_log l
+                   WHERE l.user_id = s.user_id AND l.xid >= s.position
+                   LIMIT 21) c)
+        FROM cardx.push_subscriptions s
+        JOIN cardx.terminals t USING (terminal_id)
+        WHERE s.subscription_id = wanted AND t.signed_out_at IS NULL
+            AND (s.expires_at IS NULL OR s.expires_at > now());
+    END;
+
+CREATE FUNCTION cardx.push_settle(wanted text, up_to text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        UPDATE cardx.push_subscriptions s SET position = up_to::xid8
+        WHERE s.subscription_id = wanted AND s.position < up_to::xid8;
+    END;
+
+-- The push service knows it no longer.
+CREATE FUNCTION cardx.push_end(wanted text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        DELETE FROM cardx.push_subscriptions s
+        WHERE s.subscription_id = wanted;
+    END;
+
+DO $$
+DECLARE
+    signature text;
+BEGIN
+    FOREACH signature IN ARRAY ARRAY[
+        'push_subscribe(text, integer, text, bytea, bytea, timestamptz)',
+        'push_ask()', 'push_take(text)', 'push_settle(text, text)',
+        'push_end(text)']
+    LOOP
+        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
+                       signature);
+    END LOOP;
+END
+$$;
+
+GRANT EXECUTE ON FUNCTION
+    cardx.push_subscribe(text, integer, text, bytea, bytea, timestamptz)
+    TO cardx_api;
+GRANT EXECUTE ON FUNCTION cardx.push_take(text),
+    cardx.push_settle(text, text), cardx.push_end(text) TO cardx_fanout;
+
+COMMIT;
