@@ -20,7 +20,7 @@ use CardxTest;
 my $dir = File::Temp::tempdir('cx.XXXX', DIR => '/tmp', CLEANUP => 1);
 my $build = $ENV{CARDX_BUILD} || "$CardxTest::ROOT/build";
 my @names = (map({ ("api-$_-0", "api-$_-1") } qw(fast slow miss)),
-    qw(fanout deliver media picture));
+    qw(push-0 push-1 fanout deliver media picture));
 
 sub spew {
     my ($name, $text, $mode) = @_;
@@ -86,7 +86,7 @@ WORKER
 
 copy("$build/cardxd", "$dir/cardxd") or die "cardxd: $!";
 chmod 0755, "$dir/cardxd";
-spew("cardx-$_", $worker, 0755) for qw(api fanout deliver media picture);
+spew("cardx-$_", $worker, 0755) for qw(api push fanout deliver media picture);
 spew('key', 'f' x 64);
 settings();
 

@@ -102,7 +102,11 @@ sub serve {
     while (defined($line = <$client>) && $line ne "\r\n") {
         $headers{lc $1} = $2 if $line =~ /^([^:]+):\s*(.*?)\r\n/;
     }
-    read $client, my $body, $headers{'content-length'} || 0;
+    my $body = '';
+    while (length $body < ($headers{'content-length'} || 0)) {
+        read $client, $body, $headers{'content-length'} - length $body,
+            length $body or last;
+    }
 
     my ($name) = $path =~ m{^/push/(\w+)$} or die "path $path\n";
     my $answers = $self->{answers}{$name} || [201];
@@ -159,9 +163,9 @@ sub decrypted {
         $_->[1], "Content-Encoding: $_->[0]\0") } ['aes128gcm', 16],
         ['nonce', 12];
 
-    my $tag = substr $sealed, -16;
+    my $tag = substr $sealed, -16, 16, '';
     my $text = Crypt::AuthEnc::GCM::gcm_decrypt_verify('AES', $cek, $nonce, '',
-        substr($sealed, 0, -16), $tag) // die "can't decrypt\n";
+        $sealed, $tag) // die "can't decrypt\n";
     $text =~ s/\x02\0*\z// or die "no delimiter\n";
     return $text;
 }
