@@ -28,7 +28,7 @@ for my $file (sort glob 't/sql/*.sql') {
 }
 
 my %role = (api => ['cardx_api'], fanout => ['cardx_fanout'],
-    deliver => ['cardx_fanout'], media => ['cardx_fanout'],
+    deliver => ['cardx_fanout'], push => ['cardx_fanout'], media => ['cardx_fanout'],
     common => ['cardx_api', 'cardx_fanout'],
     'common/outbox.sql' => ['cardx_fanout']);
 

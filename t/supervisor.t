@@ -98,12 +98,14 @@ my $all = sub {
     $lines{$_}++ for split /\n/, slurp('started');
     return \%lines;
 };
-ok(wait_for(sub { keys(%{ $all->() }) == 7 && !grep { !alive(pid($_)) } @names }),
+ok(wait_for(sub { keys(%{ $all->() }) == 9 && !grep { !alive(pid($_)) } @names }),
     'everybody runs');
 is_deeply($all->(), {
     "cardx-api $dir/cardx.conf fast socket" => 2,
     "cardx-api $dir/cardx.conf slow socket" => 2,
     "cardx-api $dir/cardx.conf miss socket" => 2,
+    "cardx-push $dir/cardx.conf 0 none" => 1,
+    "cardx-push $dir/cardx.conf 1 none" => 1,
     "cardx-fanout $dir/cardx.conf none" => 1,
     "cardx-deliver $dir/cardx.conf none" => 1,
     "cardx-media $dir/cardx.conf none" => 1,
