@@ -26,6 +26,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use CardxTest;
+use CardxTest::Kannel;
 
 my $t;
 my $n = 0;
@@ -278,107 +279,29 @@ calm_logs('neither number nor text in any log, gateway');
 
 # --- Kannel ------------------------------------------------------------------
 
-my ($fakesmsc) = grep { m{/test/fakesmsc$} }
-    split /\n/, CardxTest::capture('dpkg', '-L', 'kannel-extras');
-
 SKIP: {
-    skip 'no Kannel here', 3 unless $fakesmsc && -x $fakesmsc
-        && grep { -x "$_/bearerbox" } split(/:/, $ENV{PATH}), '/usr/sbin';
-
-    local $ENV{PATH} = "$ENV{PATH}:/usr/sbin:/sbin";
-    my $dir = File::Temp::tempdir('cx.XXXX', DIR => '/tmp', CLEANUP => 1);
-    my ($admin, $box, $smsc) = map { CardxTest::free_port() } 1 .. 3;
-
-    open $out, '>', "$dir/kannel.conf" or die;
-    print $out <<"CONF";
-group = core
-admin-port = $admin
-admin-interface = 127.0.0.1
-admin-password = adminpw
-smsbox-port = $box
-smsbox-interface = 127.0.0.1
-box-deny-ip = "*.*.*.*"
-box-allow-ip = "127.0.0.1"
-dlr-storage = internal
-
-group = smsc
-smsc = fake
-smsc-id = FAKE
-port = $smsc
-connect-allow-ip = 127.0.0.1
-
-group = smsbox
-bearerbox-host = 127.0.0.1
-bearerbox-port = $box
-sendsms-port = $port
-sendsms-interface = 127.0.0.1
-global-sender = 13013
-
-group = sendsms-user
-username = cardx
-password = cardxpw
-user-allow-ip = 127.0.0.1
-CONF
-    close $out;
-
-    my %daemons;
-    my $run = sub {
-        my ($name, @command) = @_;
-        my $pid = fork // die "fork: $!";
-        if (!$pid) {
-            chdir $dir;
-            open STDOUT, '>', "$dir/$name.out";
-            open STDERR, '>&', \*STDOUT;
-            { exec @command }
-            require POSIX;
-            POSIX::_exit(127);
-        }
-        $daemons{$name} = $pid;
-    };
-    my $listens = sub {
-        my ($at) = @_;
-        $t->wait_for(sub { IO::Socket::INET->new(
-            PeerAddr => '127.0.0.1', PeerPort => $at) }, 10);
-    };
-    my $received = sub {
-        open my $in, '<', "$dir/fakesmsc.out" or return '';
-        local $/;
-        return <$in> // '';
-    };
-
-    $run->('bearerbox', 'bearerbox', '-v', 4, "$dir/kannel.conf");
-    $listens->($smsc);
-    $run->('smsbox', 'smsbox', '-v', 4, "$dir/kannel.conf");
-    $listens->($port);
-    $run->('fakesmsc', $fakesmsc, '-H', '127.0.0.1', '-r', $smsc, '-i', 1,
-        '-m', 1, '491700000001 13013 text hello');
-    $t->wait_for(sub { CardxTest::capture('curl', '-s',
-        "http://127.0.0.1:$admin/status.txt?password=adminpw")
-            =~ /FAKE.*online/ }, 10);
+    my $kannel = CardxTest::Kannel->new(port => $port);
+    skip 'no Kannel here', 1 unless $kannel;
+    $kannel->start($t);
 
     $id = sms('+491700000002', 'Your cardx code is 123456');
     becomes($id, 'sent', 'a real Kannel takes it');
-    $t->wait_for(sub { $received->() =~ /123456/ });
-    like($received->(), qr/<13013 \S*491700000002 text Your cardx code/,
+    $t->wait_for(sub { $kannel->received =~ /123456/ });
+    like($kannel->received, qr/<13013 \S*491700000002 text Your cardx code/,
         'and it arrives at the centre');
 
     $id = sms('+491700000003', "\xe4\xbd\xa0\xe5\xa5\xbd \xc3\xa9");
     becomes($id, 'sent', 'Unicode by Kannel');
-    $t->wait_for(sub { $received->() =~ /491700000003/ });
-    like($received->(), qr/491700000003 (?:ucs-2|udh|data)/i,
+    $t->wait_for(sub { $kannel->received =~ /491700000003/ });
+    like($kannel->received, qr/491700000003 (?:ucs-2|udh|data)/i,
         'arrives as UCS-2');
 
     $id = $t->post('/v1/registrations',
         { phone => '+491700000004', method => 'sms-down' });
     is($id->{status}, 202, 'a registration');
-    $t->wait_for(sub { $received->() =~ /491700000004/ });
-    like($received->(), qr/491700000004 \S+ .*\d/, 'its code arrives');
-
-    kill 'TERM', $daemons{fakesmsc};
-    kill 'TERM', $daemons{smsbox};
-    waitpid $daemons{smsbox}, 0;
-    kill 'INT', $daemons{bearerbox};
-    waitpid $_, 0 for values %daemons;
+    $t->wait_for(sub { $kannel->received =~ /491700000004/ });
+    like($kannel->received, qr/491700000004 \S+ .*\d/, 'its code arrives');
+    $kannel->stop;
 }
 
 $t->finish;

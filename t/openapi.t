@@ -22,7 +22,7 @@ my $ROOT = $CardxTest::ROOT;
 
 # What a test can't bring about, and what is shown with one call for all.
 my %unseen = map { $_ => 1 } qw(conflict not_storable incomplete
-    request_timeout);
+    request_timeout method_unavailable);
 my %once = map { $_ => 1 } qw(bad_request still_running);
 
 # Only when the own card goes while others are made.
@@ -185,7 +185,7 @@ my ($account, %me, $password);
 subtest 'registering' => sub {
     my @wrong = ([{ method => 'sms-down' }, 'invalid_phone'],
         [{ phone => $PHONE }, 'invalid_method'],
-        [{ phone => $PHONE, method => 'sms-up' }, 'method_unavailable'],
+        [{ phone => $PHONE, method => 'pigeon' }, 'invalid_method'],
         [{ phone => $PHONE, method => 'sms-down', via => 'x' }, 'invalid_via']);
     call(startRegistration => "422 $_->[1]", {}, $_->[0]) for @wrong;
     my ($registration, $code) = registration($PHONE);
@@ -310,6 +310,106 @@ subtest 'web push' => sub {
     call(unsubscribePush => '404 not_found', \%me);
     call(subscribePush => 201, \%me, \%subscription);
     call(unsubscribePush => 204, \%me);
+};
+
+
+my %gateway = (secret => $t->{sms_secret});
+
+# A message from a phone.
+sub message {
+    my ($expected, $phone, $text, %more) = @_;
+    return call(receiveMessage => $expected, { %gateway, from =>
+        substr($phone, 1), to => '13013', text => $text, %more });
+}
+
+subtest 'a message from the phone, and reports' => sub {
+    my $phone = number();
+    my $started = call(startRegistration => 202, {}, { phone => $phone,
+        method => 'sms-up' });
+    my $registration = { registration_id => $started->{registration_id} };
+    verify('409 not_yet', $registration, undef);
+    verify('422 invalid_code', $registration, '123456');
+    message('403 wrong_secret', $phone, $started->{text}, secret => 'x');
+    message("422 invalid_$_", $phone, $started->{text}, $_ => 'x' x 2000)
+        for qw(from to text);
+    message(200, $phone, $started->{text});
+    verify(200, $registration, undef);
+
+    my $sms = $t->psql('select sms_id from cardx.sms limit 1');
+    my %report = (%gateway, id => $sms, type => '1');
+    call(reportMessage => 200, \%report);
+    call(reportMessage => '422 invalid_type', { %report, type => '3' });
+    call(reportMessage => '422 invalid_id', { %report, id => 'x' x 99 });
+    call(reportMessage => '404 not_found', { %report, id => 'A' x 28 });
+    call(reportMessage => '403 wrong_secret', { %report, secret => 'x' });
+};
+
+
+subtest 'another number' => sub {
+    my $new = $t->register(number());
+    my %new = (token => $new->{access_token});
+    my $phone = number();
+    forget_limits();
+    call(startPhoneChange => "422 invalid_$_->[0]", \%new, { phone => $phone,
+        method => 'sms-down', @$_ }) for ['phone', 'x'], ['method', 'x'];
+    my %down = (phone => $phone, method => 'sms-down');
+    my $started = call(startPhoneChange => 202, \%new, \%down);
+    call(startPhoneChange => '429 rate_limited', \%new, \%down);
+    my ($code) = ($t->sms($phone) // '') =~ /(?<!\d)(\d{6})(?!\d)/;
+    my %change = (%new, rebind_id => $started->{rebind_id});
+    my %proof = (code => $code, password => $new->{initial_password});
+
+    for my $wrong ([code => 'x'], [password => 7], [start_fresh => 7]) {
+        call(verifyPhoneChange => "422 invalid_$wrong->[0]", \%change,
+            { %proof, @$wrong });
+    }
+    call(verifyPhoneChange => '422 wrong_code', \%change, { %proof,
+        code => wrong($code) });
+    call(verifyPhoneChange => '403 wrong_password', \%change, { %proof,
+        password => 'wrong' });
+    call(verifyPhoneChange => '404 not_found', { %change,
+        rebind_id => 'A' x 28 }, \%proof);
+    call(verifyPhoneChange => 200, \%change, \%proof);
+
+    my $card_id = call(createCard => 201, \%new, { '@type' => 'Card', version
+        => '1.0', phones => { x => { number => $phone } } })->{card_id};
+    forget_limits();
+    $started = call(startPhoneChange => 202, \%new, { phone => $PHONE,
+        method => 'sms-up' });
+    %change = (%new, rebind_id => $started->{rebind_id});
+    %proof = (password => $new->{initial_password});
+    call(verifyPhoneChange => '409 not_yet', \%change, \%proof);
+    message(200, $PHONE, $started->{text});
+    call(verifyPhoneChange => '409 account_exists', \%change, \%proof);
+    $t->psql("update cardx.registrations set expires_at = now()
+        where registration_id = '$started->{rebind_id}'");
+    call(verifyPhoneChange => '410 registration_expired', \%change, \%proof);
+
+    forget_limits();
+    $phone = number();
+    $started = call(startPhoneChange => 202, \%new, { phone => $phone,
+        method => 'sms-up' });
+    %change = (%new, rebind_id => $started->{rebind_id});
+    message(200, $phone, $started->{text});
+    $t->signal('redis', 'STOP');
+    call(verifyPhoneChange => '503 not_yet_in_force', \%change, \%proof);
+    $t->thaw_redis;
+    $t->wait_for(sub { $t->post("/v1/me/phone/$started->{rebind_id}/verify",
+        \%proof, \%new)->{status} == 200 });
+    call(verifyPhoneChange => 200, \%change, \%proof);
+
+    $phone = number();
+    call(startPhoneChange => 202, \%new, { phone => $phone, method =>
+        'sms-up' });
+    $t->psql("update cardx.users set phone = '$phone' where user_id =
+        '$new->{user_id}'");
+    call(verifyPhoneChange => '409 registration_finished', \%change,
+        \%proof);
+    call(verifyPhoneChange => '403 wrong_password', \%change, {
+        password => 'wrong' }) for 1 .. 4;
+    call(verifyPhoneChange => '429 too_many_tries', \%change, \%proof);
+    $t->psql('delete from cardx.password_tries');
+    call(deleteCard => 204, { %new, card_id => $card_id });
 };
 
 
@@ -618,7 +718,8 @@ subtest 'whatever the call is' => sub {
         my $path = $operations{$operation}{path} =~ s/\{kind\}/photo/r
             =~ s/\{card_id\}/$id/r =~ s/\{key_id\}/$key->{key_id}/r
             =~ s/\{\w+_id\}/$id/r =~ s/\{key\}/$key->{key}/r;
-        next if $path =~ m{/(?:registrations|approvals|subscriptions)/};    # no id of these
+        # no id of these
+        next if $path =~ m{/(?:registrations|approvals|phone|subscriptions)/};
         my $r = $default->('405 method_not_allowed', $operation, 'PROPFIND',
             $path, undef, \%me);
         like($r->{headers}{allow} // '', qr/\b$operations{$operation}{method}/,
@@ -672,6 +773,8 @@ subtest 'Redis away, PostgreSQL away' => sub {
     call(checkHealth => 503);
     call(getMetrics => 200);
     call(getWorkerMetrics => 200);
+    message('503 unavailable', $PHONE, 'hello');
+    call(reportMessage => '503 unavailable', @{ $last{reportMessage} });
     $t->start;
     ok($t->wait_for(sub { $t->ops('GET', '/healthz')->{status} == 200 }),
         'and all is well again');

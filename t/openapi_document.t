@@ -202,7 +202,7 @@ subtest 'every problem of the sources is in the document' => sub {
             /cx_problem(?:_with)?\(\s*r,\s*(\d+),\s*"(\w+)"/g;
         $said{"429 $1"} = $name while $text =~ /cx_too_many\(r, "(\w+)"/g;
         $said{"422 invalid_$1"} = $name while $text =~
-            /cx_body_(?:text|integer|boolean)\(r, "(\w+)"/g;
+            /(?:cx_body_(?:text|integer|boolean)|\bargument)\(r, "(\w+)"/g;
         $said{"$1 wrong_password"} = $name while $text =~
             /cx_password_wrong\(r, (\d+)\)/g;
         $said{"$1 wrong_password"} = $name while $text =~

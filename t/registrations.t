@@ -78,7 +78,7 @@ subtest 'bad input stores nothing' => sub {
         [ { phone => $PHONE }, 'invalid_method' ],
         [ { phone => $PHONE, method => 'pigeon' }, 'invalid_method' ],
         [ { phone => $PHONE, method => 7 }, 'invalid_method' ],
-        [ { phone => $PHONE, method => 'sms-up' }, 'method_unavailable' ],
+        [ { phone => '1', method => 'sms-up' }, 'invalid_phone' ],
         [ { phone => $PHONE, method => 'sms-down', via => 'x' },
             'invalid_via' ],
         map({ [ { phone => $_, method => 'sms-down' }, 'invalid_phone' ] }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "card_change.h"
+#include "cards.h"
 #include "cards.sql.h"
 #include "cx_jscontact.h"
 
@@ -156,10 +156,9 @@ post_card(cx_request_t *r)
 }
 
 
-/* Another Card in the place of the one that is locked. */
-static void
-replace(cx_request_t *r, cx_change_t *change, cx_json_t *card,
-        const cx_json_t *old)
+void
+cx_card_replace(cx_request_t *r, cx_change_t *change, cx_json_t *card,
+                const cx_json_t *old)
 {
     PGresult *result;
     const char *text;
@@ -188,9 +187,8 @@ replace(cx_request_t *r, cx_change_t *change, cx_json_t *card,
 }
 
 
-/* NULL: answered. */
-static cx_json_t *
-stored(cx_request_t *r, const cx_change_t *change)
+cx_json_t *
+cx_card_stored(cx_request_t *r, const cx_change_t *change)
 {
     const char *why;
     cx_json_t *card;
@@ -217,9 +215,9 @@ put_card(cx_request_t *r)
         return;
     }
 
-    old = stored(r, change);
+    old = cx_card_stored(r, change);
     if (old != NULL) {
-        replace(r, change, r->json, old);
+        cx_card_replace(r, change, r->json, old);
     }
 }
 
@@ -235,13 +233,13 @@ patch_card(cx_request_t *r)
         return;
     }
 
-    old = stored(r, change);
+    old = cx_card_stored(r, change);
     if (old == NULL) {
         return;
     }
 
     card = cx_json_merge_patch(r, cx_json_copy(r, old), r->json);
-    replace(r, change, card, old);
+    cx_card_replace(r, change, card, old);
 }
 
 
@@ -276,7 +274,7 @@ put_own_card(cx_request_t *r)
         return;
     }
 
-    old = stored(r, change);
+    old = cx_card_stored(r, change);
 
     if (old == NULL || checked(r, r->json, old) == NULL
         || !cx_query(r, &result, &SQL_CARD_IS_OLDER, own_card_id, stamp)) {
@@ -284,7 +282,7 @@ put_own_card(cx_request_t *r)
     }
 
     if (!cx_pg_true(result, 0, 0)) {
-        replace(r, change, r->json, old);
+        cx_card_replace(r, change, r->json, old);
         return;
     }
 

@@ -16,8 +16,8 @@
 #define LOCALE_MAX 35    /* RFC 5646, 4.4.1 */
 
 
-static void
-answer_me(cx_request_t *r)
+void
+cx_me_answer(cx_request_t *r)
 {
     PGresult *result;
 
@@ -160,7 +160,7 @@ me_patch(cx_request_t *r)
         goto no_card;
     }
 
-    answer_me(r);
+    cx_me_answer(r);
 
     return;
 
@@ -357,7 +357,7 @@ approval_answer(cx_request_t *r)
 
 
 const cx_route_t cx_routes_me[] = {
-    { "GET", "/v1/me", answer_me, 0, 0 },
+    { "GET", "/v1/me", cx_me_answer, 0, 0 },
     { "PATCH", "/v1/me", me_patch, CX_PATCH_BODY, 0 },
     { "POST", "/v1/me/password", password_change, CX_JSON_BODY, 0 },
     { "GET", "/v1/me/terminals", terminal_list, 0, 0 },

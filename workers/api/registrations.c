@@ -1,20 +1,19 @@
 /*
- * POST /v1/registrations and .../verify: a number is proved by a code sent to
- * it, and becomes an account or opens one (D1, D2).  Until the proof nothing
+ * POST /v1/registrations and .../verify: a number is proved (proof.h),
+ * and becomes an account or opens one (D1, D2).  Until the proof nothing
  * is looked up that depends on who is registered.
  */
 
-#include <arpa/inet.h>
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
 #include "crypto.h"
+#include "proof.h"
 #include "request.h"
 #include "registrations.sql.h"
 #include "sign_in.h"
 
-#define CODE_DIGITS 6
 #define INITIAL_PASSWORD 10 /* characters, of 31: 49 bits */
 #define DATA_KEY_LEN 32
 
@@ -38,107 +37,10 @@ typedef struct {
 } verify_t;
 
 
-/* The network that counts as one address: an IPv4 address, or the /64 that
- * one subscriber of IPv6 has.  NULL: none is known. */
-static const char *
-network(cx_request_t *r)
-{
-    char text[INET6_ADDRSTRLEN];
-    struct in_addr v4;
-    struct in6_addr v6;
-
-    if (inet_pton(AF_INET, r->address, &v4) == 1) {
-        return r->address;
-    }
-
-    if (inet_pton(AF_INET6, r->address, &v6) != 1) {
-        return NULL;
-    }
-
-    if (IN6_IS_ADDR_V4MAPPED(&v6)) {
-        inet_ntop(AF_INET, &v6.s6_addr[12], text, sizeof(text));
-        return talloc_strdup(r, text);
-    }
-
-    memset(&v6.s6_addr[8], 0, 8);
-    inet_ntop(AF_INET6, &v6, text, sizeof(text));
-
-    return talloc_asprintf(r, "%s/64", text);
-}
-
-
-/* What is stored of a code, as parameter; NULL: answered 503. */
-static const char *
-code_hmac(cx_request_t *r, const char *registration_id, const char *code)
-{
-    const char *text;
-    unsigned char hmac[CX_SECRET_LEN];
-
-    text = talloc_asprintf(r, "%s%s", registration_id, code);
-
-    if (!cx_hmac(r->api->settings, "code", text, strlen(text), hmac)) {
-        cx_try_again(r);
-        return NULL;
-    }
-
-    return cx_pg_bytea(r, hmac, sizeof(hmac));
-}
-
-
-/* The SMS with the code, sealed, as parameter; NULL: answered 503. */
-static const char *
-sealed_text(cx_request_t *r, const char *sms_id, const char *code)
-{
-    size_t len;
-    const char *text;
-    unsigned char *sealed;
-    unsigned char key[CX_SECRET_LEN];
-
-    text = strcmp(cx_language(r), "zh") == 0
-               ? talloc_asprintf(r,
-                                 "您的 cardx 验证码是 %s，10 分钟内有效。"
-                                 "请勿告诉他人。",
-                                 code)
-               : talloc_asprintf(r,
-                                 "%s is your cardx code. It is good for 10 "
-                                 "minutes. Tell it to nobody.",
-                                 code);
-
-    sealed = cx_derive(r->api->settings, "sms", key)
-                 ? cx_seal(r, key, sms_id, text, strlen(text), &len)
-                 : NULL;
-    OPENSSL_cleanse(key, sizeof(key));
-
-    if (sealed == NULL) {
-        cx_try_again(r);
-        return NULL;
-    }
-
-    return cx_pg_bytea(r, sealed, len);
-}
-
-
-/* Only the proof by a message to the phone is there; false: answered. */
+/* No circle sends people here yet; false: answered. */
 static bool
-right_method(cx_request_t *r)
+right_way(cx_request_t *r)
 {
-    const char *method;
-
-    if (!cx_body_text(r, "method", 16, &method)) {
-        return false;
-    }
-
-    if (method != NULL && strcmp(method, "sms-up") == 0) {
-        cx_problem(r, 422, "method_unavailable",
-                   "Proof by a message from the phone is not offered here.");
-        return false;
-    }
-
-    if (method == NULL || strcmp(method, "sms-down") != 0) {
-        cx_problem(r, 422, "invalid_method", "`method` must be sms-down.");
-        return false;
-    }
-
     if (cx_json_get(r->json, "via") != NULL) {
         cx_problem(r, 422, "invalid_via", "`via` names no circle.");
         return false;
@@ -151,47 +53,12 @@ right_method(cx_request_t *r)
 static void
 registration_start(cx_request_t *r)
 {
-    char digits[CODE_DIGITS + 1];
-    cx_json_t *json;
-    PGresult *result;
-    const char *phone, *id, *sms_id, *code, *text;
+    bool up;
+    const char *phone;
 
-    if (!right_method(r) || !cx_body_phone(r, &phone)) {
-        return;
+    if (cx_proof_method(r, &up) && right_way(r) && cx_body_phone(r, &phone)) {
+        cx_proof_start(r, phone, up, "registration_id");
     }
-
-    if (!cx_random_digits(digits, CODE_DIGITS)) {
-        cx_try_again(r);
-        return;
-    }
-
-    if ((id = cx_new_id(r, CX_ID_REGISTRATION)) == NULL
-        || (sms_id = cx_new_id(r, CX_ID_SMS)) == NULL
-        || (code = code_hmac(r, id, digits)) == NULL
-        || (text = sealed_text(r, sms_id, digits)) == NULL) {
-        return;
-    }
-
-    if (!cx_query(r, &result, &SQL_REGISTRATION_START, id, phone, code,
-                  network(r),
-                  talloc_asprintf(r, "%d", r->api->settings->sms_per_address),
-                  sms_id, text)) {
-        return;
-    }
-
-    if (cx_pg_text(result, 0, 0) != NULL) {
-        cx_too_many(r, "rate_limited", cx_pg_integer(result, 0, 0),
-                    "Too many codes were asked for; wait.");
-        return;
-    }
-
-    json = cx_json_object(r);
-    cx_json_put(json, "registration_id", cx_json_string(json, id));
-    cx_json_put(json, "method", cx_json_string(json, "sms-down"));
-    cx_json_put(json, "expires_at",
-                cx_json_string(json, cx_pg_text(result, 0, 1)));
-    cx_answer_json(r, 202, json);
-    cx_wake(r, "deliver");
 }
 
 
@@ -199,19 +66,12 @@ registration_start(cx_request_t *r)
 static bool
 read_verify(cx_request_t *r, verify_t *v)
 {
-    const char *code;
+    v->id = r->params[0];
 
     if (!cx_body_terminal(r, &v->terminal)
         || !cx_body_text(r, "password", CX_PASSWORD_MAX, &v->password)
         || !cx_body_boolean(r, "start_fresh", false, &v->start_fresh)
-        || !cx_body_text(r, "code", CODE_DIGITS, &code)) {
-        return false;
-    }
-
-    if (code == NULL || strlen(code) != CODE_DIGITS
-        || strspn(code, "0123456789") != CODE_DIGITS) {
-        cx_problem(r, 422, "invalid_code", "`code` must be %d digits.",
-                   CODE_DIGITS);
+        || !cx_proof_code(r, v->id, &v->code)) {
         return false;
     }
 
@@ -222,40 +82,7 @@ read_verify(cx_request_t *r, verify_t *v)
         return false;
     }
 
-    v->id = r->params[0];
-    v->code = code_hmac(r, v->id, code);
-
-    return v->code != NULL;
-}
-
-
-/* Answers for a code that is not right, or no longer. */
-static void
-refuse_code(cx_request_t *r, const char *state, const PGresult *result)
-{
-    cx_json_t *members;
-
-    if (strcmp(state, "unknown") == 0) {
-        cx_problem(r, 404, "not_found", "There is no such registration.");
-
-    } else if (strcmp(state, "finished") == 0) {
-        cx_problem(r, 409, "registration_finished",
-                   "This registration has signed a terminal in already.");
-
-    } else if (strcmp(state, "expired") == 0) {
-        cx_problem(r, 410, "registration_expired",
-                   "The code is too old; ask for another.");
-
-    } else if (strcmp(state, "too_many_tries") == 0) {
-        cx_too_many(r, "too_many_tries", cx_pg_integer(result, 0, 2),
-                    "Too many wrong codes; ask for another.");
-
-    } else {
-        members = cx_json_object(r);
-        cx_json_put(members, "tries_left",
-                    cx_json_integer(members, cx_pg_integer(result, 0, 1)));
-        cx_problem_with(r, 422, "wrong_code", "The code is wrong.", members);
-    }
+    return true;
 }
 
 
@@ -282,7 +109,8 @@ prove(cx_request_t *r, verify_t *v)
     state = cx_pg_text(result, 0, 0);
 
     if (strcmp(state, "proved") != 0) {
-        refuse_code(r, state, result);
+        cx_proof_refuse(r, state, (int) cx_pg_integer(result, 0, 1),
+                        (int) cx_pg_integer(result, 0, 2));
         return false;
     }
 
@@ -415,7 +243,7 @@ registration_verify(cx_request_t *r)
     }
 
     if (strcmp(state, "finished") == 0) {
-        refuse_code(r, state, result);
+        cx_proof_refuse(r, state, 0, 0);
         return;
     }
 

@@ -1,8 +1,4 @@
--- Registration by a code sent to the phone (D1, D2).
-
--- name: registration_start
-select retry_after, expires_at
-from cardx.registration_start($1, $2, $3::bytea, $4::inet, $5, $6, $7::bytea);
+-- Registration (D1, D2).
 
 -- name: registration_prove
 select state, tries_left, retry_after, user_id, approved

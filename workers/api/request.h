@@ -160,5 +160,7 @@ extern const cx_route_t cx_routes_qr[];
 extern const cx_route_t cx_routes_fetch[];
 extern const cx_route_t cx_routes_ops[];
 extern const cx_route_t cx_routes_push[];
+extern const cx_route_t cx_routes_sms[];
+extern const cx_route_t cx_routes_phone[];
 
 #endif

@@ -104,6 +104,8 @@ static const cx_setting_t cx_table[] = {
       "a user name" },
     { "sms_kannel_password_file", CX_SETTING_PATH,
       cx_at(sms_kannel_password_file), "", 0, 0, cx_path_expected },
+    { "sms_report_url", CX_SETTING_URL, cx_at(sms_report_url), "", 0, 0,
+      cx_url_expected },
     { "sms_from", CX_SETTING_TEXT, cx_at(sms_from), "13013", 0, 0,
       "a number or a name" },
     { "sms_secret_file", CX_SETTING_PATH, cx_at(sms_secret_file), NULL, 0, 0,

@@ -40,6 +40,7 @@ typedef struct {
     char *sms_kannel_url; /* http://host:port/cgi-bin/sendsms */
     char *sms_kannel_user;
     char *sms_kannel_password_file;
+    char *sms_report_url;  /* /sms/report, as the gateway reaches it; or NULL */
     char *sms_from;        /* sender; a number to answer to */
     char *sms_secret_file; /* for the gateway's own calls (/sms/...) */
     int sms_per_address;   /* registrations an hour from one address */

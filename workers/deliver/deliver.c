@@ -67,7 +67,7 @@ send_sms(deliver_t *d, TALLOC_CTX *ctx, const char *sms_id, PGresult *row)
         return true;
     }
 
-    rc = d->gateway(d->settings, ctx, to, (const char *) text);
+    rc = d->gateway(d->settings, ctx, sms_id, to, (const char *) text);
     OPENSSL_cleanse(text, len);
 
     cx_info("sms %s: %s", sms_id, outcomes[rc]);

@@ -20,19 +20,20 @@ typedef enum {
     CX_GATEWAY_DOUBTFUL    /* perhaps: never again */
 } cx_gateway_rc_t;
 
-/* `to` is E.164, `text` UTF-8. */
+/* id: of the message, for reports about it; `to` is E.164, `text` UTF-8. */
 typedef cx_gateway_rc_t (*cx_gateway_t)(const cx_settings_t *settings,
-                                        TALLOC_CTX *ctx, const char *to,
-                                        const char *text);
+                                        TALLOC_CTX *ctx, const char *id,
+                                        const char *to, const char *text);
 
 /* A line {"to","text","at"} in the file sms_log. */
 cx_gateway_rc_t cx_gateway_log(const cx_settings_t *settings, TALLOC_CTX *ctx,
-                               const char *to, const char *text);
+                               const char *id, const char *to,
+                               const char *text);
 
 /* Kannel's sendsms over HTTP (Kannel 1.4.5 User's Guide, "Using HTTP
  * interface to send SMS messages"). */
 cx_gateway_rc_t cx_gateway_kannel(const cx_settings_t *settings,
-                                  TALLOC_CTX *ctx, const char *to,
-                                  const char *text);
+                                  TALLOC_CTX *ctx, const char *id,
+                                  const char *to, const char *text);
 
 #endif

@@ -49,9 +49,48 @@ is_ascii(const char *text)
 }
 
 
+/* A percent sign begins what Kannel fills in; two stand for one. */
+static void
+for_kannel(cx_buf_t *url, const char *escaped)
+{
+    for (; *escaped != '\0'; escaped++) {
+        cx_buf_puts(url, *escaped == '%' ? "%%" : (char[]){ *escaped, '\0' });
+    }
+}
+
+
+/* Asks for reports: what the gateway is to call, with its own %d for what
+ * happened.  1: delivered, 2: not, 8: at the centre, 16: refused there. */
+static void
+add_report(cx_buf_t *url, const cx_settings_t *settings, TALLOC_CTX *ctx,
+           CURL *curl, const char *id)
+{
+    char *secret;
+    cx_buf_t report;
+
+    if (settings->sms_report_url == NULL) {
+        return;
+    }
+
+    secret = cx_must(curl_easy_escape(curl, settings->sms_secret, 0));
+
+    cx_buf_init(&report, ctx);
+    cx_buf_puts(&report, settings->sms_report_url);
+    cx_buf_puts(&report, "?id=");
+    cx_buf_puts(&report, id);
+    cx_buf_puts(&report, "&type=%d&secret=");
+    for_kannel(&report, secret);
+
+    add(url, curl, "dlr-mask", "27");
+    add(url, curl, "dlr-url", cx_buf_text(&report));
+
+    curl_free(secret);
+}
+
+
 static char *
 url_of(const cx_settings_t *settings, TALLOC_CTX *ctx, CURL *curl,
-       const char *to, const char *text)
+       const char *id, const char *to, const char *text)
 {
     cx_buf_t url;
 
@@ -69,6 +108,7 @@ url_of(const cx_settings_t *settings, TALLOC_CTX *ctx, CURL *curl,
     }
 
     add(&url, curl, "text", text);
+    add_report(&url, settings, ctx, curl, id);
 
     return cx_buf_text(&url);
 }
@@ -125,7 +165,7 @@ judge_answer(CURL *curl)
 
 cx_gateway_rc_t
 cx_gateway_kannel(const cx_settings_t *settings, TALLOC_CTX *ctx,
-                  const char *to, const char *text)
+                  const char *id, const char *to, const char *text)
 {
     CURL *curl;
     CURLcode code;
@@ -133,7 +173,8 @@ cx_gateway_kannel(const cx_settings_t *settings, TALLOC_CTX *ctx,
 
     curl = cx_must(curl_easy_init());
 
-    curl_easy_setopt(curl, CURLOPT_URL, url_of(settings, ctx, curl, to, text));
+    curl_easy_setopt(curl, CURLOPT_URL,
+                     url_of(settings, ctx, curl, id, to, text));
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
