@@ -258,3 +258,20 @@ cx_key_field(char *out, const unsigned char *key_hash)
 
     return finish(out, p + CX_HASH_NAME);
 }
+
+
+/* FNV-1a, with its bits mixed once more at the end: caches use the low ones */
+uint32_t
+cx_object(const char *name, size_t len)
+{
+    size_t i;
+    uint32_t h;
+
+    h = 2166136261U;
+
+    for (i = 0; i < len; i++) {
+        h = (h ^ (unsigned char) name[i]) * 16777619U;
+    }
+
+    return h ^ (h >> 15);
+}

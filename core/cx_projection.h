@@ -20,6 +20,11 @@
  * cardx:thumb:<thumbnail_id>      WebP, or empty: gone
  * cardx:q:<hash name>             "<expires> <card_id>", or CX_GONE
  * cardx:scans                     hash: <hash name> -> scans not yet counted
+ * cardx:{zones}                   hash: caches at the edge, by their ids, and
+ *                                 the end of each one's lease (ms); since: the
+ *                                 run_id and from when on all are known
+ * cardx:{zones}:ack:<nonce>:<id>  this cache has forgotten what was published
+ *                                 with this nonce
  */
 
 #ifndef CX_PROJECTION_H
@@ -33,6 +38,11 @@
 #define CX_EPOCH "cardx:epoch"
 #define CX_READY "cardx:ready"
 #define CX_SCANS "cardx:scans"
+
+#define CX_ZONES "cardx:{zones}"
+#define CX_ACK_PREFIX "cardx:{zones}:ack:"
+#define CX_FORGET_CHANNEL "cardx:forget" /* "<nonce> <object> ...", or * */
+#define CX_ZONE_PREFIX "cardx:zone:"     /* a channel that a cache hears */
 
 #define CX_CARD_PREFIX "cardx:card:{"
 #define CX_TOKEN_PREFIX "cardx:token:{"
@@ -51,6 +61,32 @@
 #define CX_UNKNOWN "-"
 
 #define CX_VIEW_LEN 16 /* characters of a view's name that is not empty */
+
+#define CX_ZONE_LEN 32
+#define CX_NONCE_LEN 16
+#define CX_OBJECT_LEN 8
+
+/* A lease in ms: as Redis notes it, and as its holder uses it, so that
+ * Redis's clock may be set forward by the difference. */
+#define CX_LEASE 1000
+#define CX_LEASE_USED 700
+
+/* The start of each script on CX_ZONES (KEYS[1]).  What another server noted,
+ * or this one before its clock was set back, says nothing of now; and leases
+ * that were given before `at` are not all known. */
+#define CX_SCRIPT_LEASES                                                       \
+    "local t = redis.call('TIME')\n"                                           \
+    "local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"                      \
+    "local run = string.match(redis.call('INFO', 'server'),\n"                 \
+    "    'run_id:(%w+)')\n"                                                    \
+    "local since = redis.call('HGET', KEYS[1], 'since')\n"                     \
+    "local at = since and tonumber(string.match(since,\n"                      \
+    "    '^' .. run .. ' (%d+)$'))\n"                                          \
+    "if not at or at > now then\n"                                             \
+    "    redis.call('DEL', KEYS[1])\n"                                         \
+    "    redis.call('HSET', KEYS[1], 'since', run .. ' ' .. now)\n"            \
+    "    at = now\n"                                                           \
+    "end\n"
 
 /* Longest name above, with its NUL. */
 #define CX_NAME_MAX 96
@@ -99,5 +135,9 @@ size_t cx_terminal_name(char *out, const cx_token_t *token);
 size_t cx_thumb_name(char *out, const char *thumbnail_id);
 size_t cx_redirect_name(char *out, const unsigned char *key_hash);
 size_t cx_key_field(char *out, const unsigned char *key_hash);
+
+/* What caches know a name in Redis by.  Different names may have the same:
+ * then both are forgotten. */
+uint32_t cx_object(const char *name, size_t len);
 
 #endif

@@ -39,6 +39,7 @@ typedef enum {
 /* what became of it; $cardx_status */
 typedef enum {
     NGX_HTTP_CARDX_NONE = 0,
+    NGX_HTTP_CARDX_CACHED,              /* a hit without asking Redis */
     NGX_HTTP_CARDX_HIT,
     NGX_HTTP_CARDX_MISS,                /* not in Redis, in doubt, or away */
     NGX_HTTP_CARDX_REFUSED,
@@ -58,10 +59,15 @@ typedef struct {
     ngx_atomic_t                     errors;      /* error replies */
     ngx_atomic_t                     connects;
     ngx_atomic_t                     disconnects; /* links lost or refused */
+    ngx_atomic_t                     stores;      /* into a cache */
+    ngx_atomic_t                     forgets;     /* objects */
+    ngx_atomic_t                     flushes;     /* everything forgotten */
+    ngx_atomic_t                     locked;      /* a cache was in use */
 } ngx_http_cardx_counters_t;
 
 
 typedef struct ngx_http_cardx_ctx_s     ngx_http_cardx_ctx_t;
+typedef struct ngx_http_cardx_cache_s   ngx_http_cardx_cache_t;
 typedef struct ngx_http_cardx_link_s    ngx_http_cardx_link_t;
 typedef struct ngx_http_cardx_ticket_s  ngx_http_cardx_ticket_t;
 
@@ -72,6 +78,7 @@ typedef void (*ngx_http_cardx_reply_pt)(ngx_http_cardx_ctx_t *ctx,
 
 typedef struct {
     ngx_array_t                      redis;    /* ngx_http_cardx_redis_t * */
+    ngx_array_t                      caches;   /* ngx_http_cardx_cache_t * */
     ngx_shm_zone_t                  *zone;
     ngx_http_cardx_counters_t       *counters;
     ngx_uint_t                       used;     /* unsigned  used:1; */
@@ -98,6 +105,7 @@ typedef struct {
 
 typedef struct {
     ngx_http_cardx_redis_t          *redis;
+    ngx_http_cardx_cache_t          *cache;    /* NULL: off */
     cx_id_key_t                     *id_key;
     ngx_str_t                        fallback;
     ngx_str_t                        media;
@@ -118,6 +126,16 @@ typedef enum {
 } ngx_http_cardx_auth_e;
 
 
+/* what must be unchanged when what Redis said is stored */
+
+typedef struct {
+    ngx_atomic_uint_t                era;
+    ngx_atomic_uint_t                generation;
+    uint32_t                         object;
+    unsigned                         open:1;
+} ngx_http_cardx_fill_t;
+
+
 struct ngx_http_cardx_ctx_s {
     ngx_http_request_t              *request;
     ngx_http_cardx_ticket_t         *ticket;   /* while waiting for Redis */
@@ -135,6 +153,8 @@ struct ngx_http_cardx_ctx_s {
     unsigned char                    hash[CX_SECRET_LEN]; /* of the key */
     u_char                           view[CX_VIEW_LEN];
     size_t                           view_len;
+
+    ngx_http_cardx_fill_t            fill;
 
     ngx_str_t                        media_id;
     ngx_str_t                        media_type;
@@ -173,6 +193,8 @@ void ngx_http_cardx_redis_forget(ngx_http_cardx_ticket_t *ticket);
 ngx_int_t ngx_http_cardx_redis_init(ngx_cycle_t *cycle,
     ngx_http_cardx_redis_t *redis);
 void ngx_http_cardx_redis_exit(ngx_http_cardx_redis_t *redis);
+ngx_uint_t ngx_http_cardx_redis_is_up(ngx_http_cardx_redis_t *redis);
+void ngx_http_cardx_redis_flush(ngx_http_cardx_redis_t *redis);
 redisAsyncContext *ngx_http_cardx_redis_context(
     ngx_http_cardx_redis_t *redis);
 ngx_int_t ngx_http_cardx_redis_auth(ngx_http_cardx_redis_t *redis,
@@ -264,8 +286,9 @@ void ngx_http_cardx_link_down(void *data);
  * A channel's record is its user's, and may stand beside others of the same
  * name.  state(data, 1): messages from now on are heard; state(data, 0): they
  * are no more, until state(data, 1) is called again.  Neither is called within
- * subscribe() or unsubscribe().  A message lives as long as its handler runs,
- * which may subscribe others, and unsubscribe its own record.
+ * subscribe() or unsubscribe().  A message lives as long as its handler runs.
+ * Handlers may subscribe others, and unsubscribe their own record; one that is
+ * told that its channel is down, any.
  */
 
 typedef struct ngx_http_cardx_pubsub_s   ngx_http_cardx_pubsub_t;
@@ -291,7 +314,40 @@ void ngx_http_cardx_unsubscribe(ngx_http_cardx_channel_t *channel);
 void ngx_http_cardx_pubsub_exit(ngx_http_cardx_redis_t *redis);
 
 
+/*
+ * The cache.  open: NGX_OK, and the zone is locked until close; else there is
+ * nothing to be found.  A cache may be NULL.  See ngx_http_cardx_cache.c.
+ */
+
+/* room for the longest key: an id, a hash, a letter and more */
+#define NGX_HTTP_CARDX_CACHE_KEY      80
+
+/* how long a refusal is remembered at most, in seconds */
+#define NGX_HTTP_CARDX_CACHE_REFUSAL  10
+
+ngx_int_t ngx_http_cardx_cache_open(ngx_http_cardx_cache_t *cache,
+    ngx_http_cardx_fill_t *fill, char *name, size_t len);
+ngx_int_t ngx_http_cardx_cache_find(ngx_http_cardx_cache_t *cache,
+    ngx_http_cardx_fill_t *fill, u_char *key, size_t len, ngx_str_t *value,
+    time_t *expires);
+void ngx_http_cardx_cache_close(ngx_http_cardx_cache_t *cache);
+void ngx_http_cardx_cache_store(ngx_http_cardx_cache_t *cache,
+    ngx_http_cardx_fill_t *fill, u_char *key, size_t len, time_t expires,
+    ngx_str_t *parts, ngx_uint_t n);
+void ngx_http_cardx_cache_forget(ngx_http_cardx_cache_t *cache,
+    uint32_t object);
+char *ngx_http_cardx_cache_merge(ngx_conf_t *cf,
+    ngx_http_cardx_cache_t *cache, ngx_http_cardx_redis_t *redis);
+
+ngx_int_t ngx_http_cardx_caches_init(ngx_cycle_t *cycle,
+    ngx_http_cardx_main_conf_t *mcf);
+void ngx_http_cardx_caches_exit(ngx_http_cardx_main_conf_t *mcf);
+
+
 /* directives */
+
+char *ngx_http_cardx_conf_cache(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 char *ngx_http_cardx_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);

@@ -12,6 +12,10 @@ static ngx_int_t ngx_http_cardx_auth_begin(ngx_http_request_t *r,
     ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_auth_parse(ngx_http_request_t *r,
     cx_id_key_t *id_key, cx_token_t *token);
+static void ngx_http_cardx_auth_cached(ngx_http_request_t *r,
+    ngx_http_cardx_ctx_t *ctx);
+static void ngx_http_cardx_auth_keep(ngx_http_cardx_ctx_t *ctx,
+    redisReply *token);
 static void ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
 static ngx_http_cardx_auth_e ngx_http_cardx_auth_judge(redisReply *reply);
@@ -83,6 +87,13 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
     if (ngx_http_cardx_auth_parse(r, clcf->id_key, ctx->token) != NGX_OK) {
         ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MALFORMED);
+        return NGX_OK;
+    }
+
+    ngx_http_cardx_auth_cached(r, ctx);
+
+    if (ctx->auth == NGX_HTTP_CARDX_AUTH_VERIFIED) {
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_CACHED);
         return NGX_OK;
     }
 
@@ -162,6 +173,60 @@ ngx_http_cardx_auth_parse(ngx_http_request_t *r, cx_id_key_t *id_key,
 }
 
 
+/* A token is its terminal's, and forgotten with it. */
+
+static void
+ngx_http_cardx_auth_cached(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
+{
+    char                        name[CX_NAME_MAX];
+    time_t                      expires;
+    size_t                      len;
+    ngx_int_t                   rc;
+    ngx_str_t                   value;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    if (clcf->cache == NULL) {
+        return;
+    }
+
+    len = cx_terminal_name(name, ctx->token);
+
+    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
+        != NGX_OK)
+    {
+        return;
+    }
+
+    rc = ngx_http_cardx_cache_find(clcf->cache, &ctx->fill, ctx->token->hash,
+                                   CX_SECRET_LEN, &value, &expires);
+
+    ngx_http_cardx_cache_close(clcf->cache);
+
+    if (rc == NGX_OK && ngx_time() < expires) {
+        ctx->auth = NGX_HTTP_CARDX_AUTH_VERIFIED;
+    }
+}
+
+
+static void
+ngx_http_cardx_auth_keep(ngx_http_cardx_ctx_t *ctx, redisReply *token)
+{
+    time_t                      expires;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    expires = ngx_atotm((u_char *) token->str, token->len);
+
+    if (expires != NGX_ERROR) {
+        ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, ctx->token->hash,
+                                   CX_SECRET_LEN, expires, NULL, 0);
+    }
+}
+
+
 static void
 ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 {
@@ -174,6 +239,7 @@ ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
     switch (ctx->auth) {
 
     case NGX_HTTP_CARDX_AUTH_VERIFIED:
+        ngx_http_cardx_auth_keep(ctx, reply->element[0]);
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
         break;
 

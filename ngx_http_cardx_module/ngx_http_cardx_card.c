@@ -20,15 +20,27 @@ static ngx_int_t ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx,
     cx_id_key_t *id_key);
 static ngx_int_t ngx_http_cardx_card_parse_key(ngx_http_cardx_ctx_t *ctx);
 static ngx_uint_t ngx_http_cardx_card_is_json(ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_card_cached(ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_card_find(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_cache_t *cache, ngx_str_t *value);
+static void ngx_http_cardx_card_keep(ngx_http_cardx_ctx_t *ctx,
+    ngx_str_t *etag, redisReply *key, redisReply *value);
+static void ngx_http_cardx_card_keep_key(ngx_http_cardx_ctx_t *ctx,
+    redisReply *key);
+static size_t ngx_http_cardx_card_value_name(ngx_http_cardx_ctx_t *ctx,
+    u_char *name);
 static ngx_int_t ngx_http_cardx_card_ask(ngx_http_cardx_ctx_t *ctx);
 static void ngx_http_cardx_card_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
 static ngx_int_t ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
+static ngx_int_t ngx_http_cardx_card_etag(ngx_http_cardx_ctx_t *ctx,
+    redisReply *revision, ngx_str_t *etag);
 static ngx_int_t ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx,
-    redisReply *revision, redisReply *body);
+    ngx_str_t *etag, u_char *body, size_t len,
+    ngx_http_cardx_status_e status);
 static ngx_int_t ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx,
-    redisReply *value);
+    char *value, size_t len, ngx_http_cardx_status_e status);
 
 
 static ngx_str_t  ngx_http_cardx_kinds[] = {
@@ -82,7 +94,213 @@ ngx_http_cardx_card_handler(ngx_http_request_t *r)
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
     }
 
+    rc = ngx_http_cardx_card_cached(ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
     return ngx_http_cardx_suspend(ctx, ngx_http_cardx_card_ask(ctx));
+}
+
+
+/*
+ * In the cache stand, apart from each other, what Redis said of the key, and
+ * the view's body behind its ETag, or what media there is.
+ */
+
+static ngx_int_t
+ngx_http_cardx_card_cached(ngx_http_cardx_ctx_t *ctx)
+{
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    ngx_int_t                   rc;
+    ngx_str_t                   value, etag;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    if (clcf->cache == NULL) {
+        return NGX_DECLINED;
+    }
+
+    len = cx_card_name(name, (char *) ctx->id.data);
+
+    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_http_cardx_card_find(ctx, clcf->cache, &value);
+
+    ngx_http_cardx_cache_close(clcf->cache);
+
+    if (rc == NGX_ABORT) {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+    }
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ctx->kind.len) {
+        return ngx_http_cardx_card_media(ctx, (char *) value.data, value.len,
+                                         NGX_HTTP_CARDX_CACHED);
+    }
+
+    etag.len = value.data[0];
+    etag.data = value.data + 1;
+
+    return ngx_http_cardx_card_send(ctx, &etag, etag.data + etag.len,
+                                    value.len - 1 - etag.len,
+                                    NGX_HTTP_CARDX_CACHED);
+}
+
+
+/* NGX_OK: the value, copied; NGX_ABORT: the key is refused. */
+
+static ngx_int_t
+ngx_http_cardx_card_find(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_cache_t *cache, ngx_str_t *value)
+{
+    u_char        *p, name[NGX_HTTP_CARDX_CACHE_KEY];
+    time_t         expires;
+    ngx_str_t      key, found;
+    const char    *view;
+    size_t         view_len;
+    cx_verdict_t   verdict;
+
+    p = ngx_cpymem(name, ctx->id.data, CX_ID_LEN);
+    p = ngx_cpymem(p, ctx->hash, CX_SECRET_LEN);
+
+    if (ngx_http_cardx_cache_find(cache, &ctx->fill, name, p - name, &key,
+                                  &expires)
+        != NGX_OK
+        || (expires && ngx_time() >= expires))
+    {
+        return NGX_DECLINED;
+    }
+
+    if (key.len == 0) {
+
+        /* the card is gone */
+
+        return NGX_ABORT;
+    }
+
+    verdict = cx_verdict_read((char *) key.data, key.len, ngx_time(), &view,
+                              &view_len);
+
+    if (verdict != CX_VERDICT_GRANTED) {
+        return verdict == CX_VERDICT_REFUSED ? NGX_ABORT : NGX_DECLINED;
+    }
+
+    ngx_memcpy(ctx->view, view, view_len);
+    ctx->view_len = view_len;
+
+    if (ngx_http_cardx_cache_find(cache, &ctx->fill, name,
+                                  ngx_http_cardx_card_value_name(ctx, name),
+                                  &found, &expires)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    value->len = found.len;
+    value->data = ngx_pnalloc(ctx->request->pool, found.len);
+
+    if (value->data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memcpy(value->data, found.data, found.len);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_cardx_card_keep(ngx_http_cardx_ctx_t *ctx, ngx_str_t *etag,
+    redisReply *key, redisReply *value)
+{
+    u_char                      len, name[NGX_HTTP_CARDX_CACHE_KEY];
+    ngx_str_t                   parts[3];
+    ngx_uint_t                  n;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    if (clcf->cache == NULL || !ctx->fill.open) {
+        return;
+    }
+
+    ngx_http_cardx_card_keep_key(ctx, key);
+
+    n = 0;
+
+    if (etag) {
+        len = (u_char) etag->len;
+
+        parts[n].len = 1;
+        parts[n++].data = &len;
+        parts[n++] = *etag;
+    }
+
+    parts[n].len = value->len;
+    parts[n++].data = (u_char *) value->str;
+
+    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, name,
+                               ngx_http_cardx_card_value_name(ctx, name), 0,
+                               parts, n);
+}
+
+
+/* What was said of the key, or NULL: the card is gone. */
+
+static void
+ngx_http_cardx_card_keep_key(ngx_http_cardx_ctx_t *ctx, redisReply *key)
+{
+    u_char                     *p, name[NGX_HTTP_CARDX_CACHE_KEY];
+    time_t                      expires;
+    ngx_str_t                   said;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    p = ngx_cpymem(name, ctx->id.data, CX_ID_LEN);
+    p = ngx_cpymem(p, ctx->hash, CX_SECRET_LEN);
+
+    said.len = key ? key->len : 0;
+    said.data = key ? (u_char *) key->str : NULL;
+
+    /* anybody may try keys: what is refused is not kept for long */
+
+    expires = (said.len && said.data[0] >= '0' && said.data[0] <= '9')
+              ? 0 : ngx_time() + NGX_HTTP_CARDX_CACHE_REFUSAL;
+
+    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, name, p - name,
+                               expires, &said, 1);
+}
+
+
+/* {card_id}b{view} or {card_id}m{view}:{kind} */
+
+static size_t
+ngx_http_cardx_card_value_name(ngx_http_cardx_ctx_t *ctx, u_char *name)
+{
+    u_char  *p;
+
+    p = ngx_cpymem(name, ctx->id.data, CX_ID_LEN);
+    *p++ = ctx->kind.len ? 'm' : 'b';
+    p = ngx_cpymem(p, ctx->view, ctx->view_len);
+
+    if (ctx->kind.len) {
+        *p++ = ':';
+        p = ngx_cpymem(p, ctx->kind.data, ctx->kind.len);
+    }
+
+    return p - name;
 }
 
 
@@ -265,6 +483,7 @@ static ngx_int_t
 ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 {
     size_t         view_len;
+    ngx_str_t      etag;
     const char    *view;
     redisReply    *revision, *key, *value;
     cx_verdict_t   verdict;
@@ -280,6 +499,7 @@ ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
     if (revision->len == sizeof(CX_GONE) - 1
         && ngx_memcmp(revision->str, CX_GONE, sizeof(CX_GONE) - 1) == 0)
     {
+        ngx_http_cardx_card_keep_key(ctx, NULL);
         return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
     }
 
@@ -293,6 +513,7 @@ ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
                               &view_len);
 
     if (verdict == CX_VERDICT_REFUSED) {
+        ngx_http_cardx_card_keep_key(ctx, key);
         return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
     }
 
@@ -321,34 +542,45 @@ ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
     }
 
     if (ctx->kind.len) {
-        return ngx_http_cardx_card_media(ctx, value);
+        ngx_http_cardx_card_keep(ctx, NULL, key, value);
+
+        return ngx_http_cardx_card_media(ctx, value->str, value->len,
+                                         NGX_HTTP_CARDX_HIT);
     }
 
-    return ngx_http_cardx_card_send(ctx, revision, value);
-}
-
-
-static ngx_int_t
-ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, redisReply *revision,
-    redisReply *body)
-{
-    u_char              *p;
-    ngx_str_t            etag;
-    ngx_uint_t           i;
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
-
-    /* "<revision>-<view>j" */
-
-    etag.len = revision->len + ctx->view_len + sizeof("\"-j\"") - 1;
-    etag.data = ngx_pnalloc(r->pool, etag.len);
-
-    if (etag.data == NULL || ngx_http_cardx_set_etag(r, &etag) != NGX_OK) {
+    if (ngx_http_cardx_card_etag(ctx, revision, &etag) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    p = etag.data;
+    ngx_http_cardx_card_keep(ctx, &etag, key, value);
+
+    return ngx_http_cardx_card_send(ctx, &etag, (u_char *) value->str,
+                                    value->len, NGX_HTTP_CARDX_HIT);
+}
+
+
+/* "<revision>-<view>j" */
+
+static ngx_int_t
+ngx_http_cardx_card_etag(ngx_http_cardx_ctx_t *ctx, redisReply *revision,
+    ngx_str_t *etag)
+{
+    u_char  *p;
+
+    etag->len = revision->len + ctx->view_len + sizeof("\"-j\"") - 1;
+
+    /* no revision is as long as that; its length is kept in a byte */
+
+    if (etag->len > 255) {
+        return NGX_ERROR;
+    }
+
+    etag->data = ngx_pnalloc(ctx->request->pool, etag->len);
+    if (etag->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    p = etag->data;
 
     *p++ = '"';
     p = ngx_cpymem(p, revision->str, revision->len);
@@ -356,6 +588,23 @@ ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, redisReply *revision,
     p = ngx_cpymem(p, ctx->view, ctx->view_len);
     *p++ = 'j';
     *p++ = '"';
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, ngx_str_t *etag,
+    u_char *body, size_t len, ngx_http_cardx_status_e status)
+{
+    ngx_uint_t           i;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    if (ngx_http_cardx_set_etag(r, etag) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     for (i = 0; ngx_http_cardx_card_headers[i].name.len; i++) {
 
@@ -367,17 +616,18 @@ ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, redisReply *revision,
         }
     }
 
-    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+    ngx_http_cardx_count(ctx, status);
 
-    return ngx_http_cardx_send_tagged(r, &ngx_http_cardx_card_type,
-                                      (u_char *) body->str, body->len);
+    return ngx_http_cardx_send_tagged(r, &ngx_http_cardx_card_type, body,
+                                      len);
 }
 
 
 /* The bytes are not the module's: another location caches them by id. */
 
 static ngx_int_t
-ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, redisReply *value)
+ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, char *value, size_t len,
+    ngx_http_cardx_status_e status)
 {
     size_t                      type_len;
     uint64_t                    bytes;
@@ -390,22 +640,20 @@ ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, redisReply *value)
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
     if (clcf->media.len == 0
-        || cx_media_read(value->str, value->len, &id, &bytes, &type,
-                         &type_len)
-           != 0
+        || cx_media_read(value, len, &id, &bytes, &type, &type_len) != 0
         || cx_id_check(clcf->id_key, CX_ID_MEDIA, id, CX_ID_LEN) != 0)
     {
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
     }
 
-    /* the reply's strings stand in the request's pool */
+    /* the value stands in the request's pool */
 
     ctx->media_id.len = CX_ID_LEN;
     ctx->media_id.data = (u_char *) id;
     ctx->media_type.len = type_len;
     ctx->media_type.data = (u_char *) type;
 
-    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+    ngx_http_cardx_count(ctx, status);
 
     if (!r->discard_body) {
         r->read_event_handler = ngx_http_block_reading;

@@ -28,6 +28,7 @@ static const char  *ngx_http_cardx_path_names[NGX_HTTP_CARDX_PATHS] = {
 
 ngx_str_t  ngx_http_cardx_status_names[NGX_HTTP_CARDX_STATUSES] = {
     ngx_null_string,
+    ngx_string("cached"),
     ngx_string("hit"),
     ngx_string("miss"),
     ngx_string("refused"),
@@ -139,7 +140,7 @@ ngx_http_cardx_metrics_write(u_char *p, u_char *last,
 
     for (path = 0; path < NGX_HTTP_CARDX_PATHS; path++) {
 
-        for (status = NGX_HTTP_CARDX_HIT; status < NGX_HTTP_CARDX_STATUSES;
+        for (status = NGX_HTTP_CARDX_CACHED; status < NGX_HTTP_CARDX_STATUSES;
              status++)
         {
             p = ngx_slprintf(p, last, "cardx_edge_requests_total{path=\"%s\","
@@ -177,6 +178,22 @@ ngx_http_cardx_metrics_write(u_char *p, u_char *last,
     p = ngx_http_cardx_metrics_one(p, last, "redis_disconnects",
                                    "Connections lost or not made.",
                                    counters->disconnects);
+
+    p = ngx_http_cardx_metrics_one(p, last, "cache_stores",
+                                   "Answers of Redis kept in a cache.",
+                                   counters->stores);
+
+    p = ngx_http_cardx_metrics_one(p, last, "cache_forgets",
+                                   "Objects that caches were told to forget.",
+                                   counters->forgets);
+
+    p = ngx_http_cardx_metrics_one(p, last, "cache_flushes",
+                                   "Times that a cache forgot everything.",
+                                   counters->flushes);
+
+    p = ngx_http_cardx_metrics_one(p, last, "cache_locked",
+                                   "Requests that found a cache in use.",
+                                   counters->locked);
 
     return p;
 }

@@ -49,6 +49,13 @@ static ngx_command_t  ngx_http_cardx_commands[] = {
       0,
       NULL },
 
+    { ngx_string("cardx_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_cardx_conf_cache,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("cardx_fallback"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
       ngx_http_cardx_conf_named,
@@ -234,7 +241,10 @@ ngx_http_cardx_create_main_conf(ngx_conf_t *cf)
 
     if (ngx_array_init(&conf->redis, cf->pool, 1,
                        sizeof(ngx_http_cardx_redis_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&conf->caches, cf->pool, 1,
+                          sizeof(ngx_http_cardx_cache_t *))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -261,6 +271,7 @@ ngx_http_cardx_create_loc_conf(ngx_conf_t *cf)
      */
 
     conf->redis = NGX_CONF_UNSET_PTR;
+    conf->cache = NGX_CONF_UNSET_PTR;
     conf->id_key = NGX_CONF_UNSET_PTR;
     conf->auth = NGX_CONF_UNSET;
     conf->card = NGX_CONF_UNSET;
@@ -282,6 +293,7 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_cardx_main_conf_t  *mcf;
 
     ngx_conf_merge_ptr_value(conf->redis, prev->redis, NULL);
+    ngx_conf_merge_ptr_value(conf->cache, prev->cache, NULL);
     ngx_conf_merge_ptr_value(conf->id_key, prev->id_key, NULL);
     ngx_conf_merge_str_value(conf->fallback, prev->fallback, "");
     ngx_conf_merge_str_value(conf->media, prev->media, "");
@@ -326,6 +338,10 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"%s\" requires \"cardx_id_key\"", name);
         return NGX_CONF_ERROR;
+    }
+
+    if (name && conf->cache) {
+        return ngx_http_cardx_cache_merge(cf, conf->cache, conf->redis);
     }
 
     return NGX_CONF_OK;
@@ -537,7 +553,7 @@ ngx_http_cardx_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_http_cardx_caches_init(cycle, mcf);
 }
 
 
@@ -553,6 +569,8 @@ ngx_http_cardx_exit_process(ngx_cycle_t *cycle)
     if (mcf == NULL) {
         return;
     }
+
+    ngx_http_cardx_caches_exit(mcf);
 
     redis = mcf->redis.elts;
 

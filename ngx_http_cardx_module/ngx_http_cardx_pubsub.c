@@ -79,8 +79,8 @@ static void ngx_http_cardx_pubsub_message(ngx_http_cardx_pubsub_t *ps,
     ngx_str_t *name, ngx_str_t *message);
 
 static void ngx_http_cardx_pubsub_down(void *data);
-static void ngx_http_cardx_pubsub_name_down(ngx_http_cardx_pubsub_t *ps,
-    ngx_rbtree_node_t *node);
+static ngx_http_cardx_channel_t *ngx_http_cardx_pubsub_first_up(
+    ngx_http_cardx_pubsub_t *ps);
 static void ngx_http_cardx_pubsub_failed(ngx_http_cardx_pubsub_t *ps,
     const char *why);
 static void ngx_http_cardx_pubsub_reconnect_handler(ngx_event_t *ev);
@@ -580,9 +580,9 @@ ngx_http_cardx_pubsub_message(ngx_http_cardx_pubsub_t *ps, ngx_str_t *name,
 static void
 ngx_http_cardx_pubsub_down(void *data)
 {
-    ngx_msec_t                delay;
-    ngx_rbtree_node_t        *node, *next;
-    ngx_http_cardx_pubsub_t  *ps = data;
+    ngx_msec_t                 delay;
+    ngx_http_cardx_pubsub_t   *ps = data;
+    ngx_http_cardx_channel_t  *channel;
 
     if (ps->ac && ps->ac->err) {
         ngx_http_cardx_pubsub_failed(ps, ps->ac->errstr);
@@ -610,47 +610,49 @@ ngx_http_cardx_pubsub_down(void *data)
         ngx_add_timer(&ps->reconnect, delay);
     }
 
-    if (ps->names.root == &ps->sentinel) {
-        return;
-    }
+    /* who is told may take others away: each time from the start */
 
-    for (node = ngx_rbtree_min(ps->names.root, &ps->sentinel);
-         node;
-         node = next)
-    {
-        next = ngx_rbtree_next(&ps->names, node);
-        ngx_http_cardx_pubsub_name_down(ps, node);
-    }
-}
-
-
-static void
-ngx_http_cardx_pubsub_name_down(ngx_http_cardx_pubsub_t *ps,
-    ngx_rbtree_node_t *node)
-{
-    ngx_queue_t               *q, *next;
-    ngx_http_cardx_name_t     *name;
-    ngx_http_cardx_channel_t  *channel;
-
-    name = (ngx_http_cardx_name_t *) node;
-
-    for (q = ngx_queue_head(&name->channels);
-         q != ngx_queue_sentinel(&name->channels);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        channel = ngx_queue_data(q, ngx_http_cardx_channel_t, queue);
-
-        if (!channel->up) {
-            continue;
-        }
-
+    while ((channel = ngx_http_cardx_pubsub_first_up(ps)) != NULL) {
         channel->up = 0;
 
         if (channel->state) {
             channel->state(channel->data, 0);
         }
     }
+}
+
+
+static ngx_http_cardx_channel_t *
+ngx_http_cardx_pubsub_first_up(ngx_http_cardx_pubsub_t *ps)
+{
+    ngx_queue_t               *q;
+    ngx_rbtree_node_t         *node;
+    ngx_http_cardx_name_t     *name;
+    ngx_http_cardx_channel_t  *channel;
+
+    if (ps->names.root == &ps->sentinel) {
+        return NULL;
+    }
+
+    for (node = ngx_rbtree_min(ps->names.root, &ps->sentinel);
+         node;
+         node = ngx_rbtree_next(&ps->names, node))
+    {
+        name = (ngx_http_cardx_name_t *) node;
+
+        for (q = ngx_queue_head(&name->channels);
+             q != ngx_queue_sentinel(&name->channels);
+             q = ngx_queue_next(q))
+        {
+            channel = ngx_queue_data(q, ngx_http_cardx_channel_t, queue);
+
+            if (channel->up) {
+                return channel;
+            }
+        }
+    }
+
+    return NULL;
 }
 
 

@@ -8,10 +8,15 @@
 #include "ngx_http_cardx.h"
 
 
+static ngx_int_t ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx,
+    char *name, size_t len);
+static void ngx_http_cardx_redirect_keep(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
 static void ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
+static ngx_int_t ngx_http_cardx_redirect_refuse(ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx,
-    const char *card_id);
+    const char *card_id, ngx_http_cardx_status_e status);
 static void ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx);
 
 
@@ -52,16 +57,100 @@ ngx_http_cardx_redirect_handler(ngx_http_request_t *r)
         return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
     }
 
+    len = cx_redirect_name(name, ctx->hash);
+
+    rc = ngx_http_cardx_redirect_cached(ctx, name, len);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
     p = ngx_http_cardx_command(command, 2);
     p = ngx_http_cardx_literal(p, "GET");
-
-    len = cx_redirect_name(name, ctx->hash);
     p = ngx_http_cardx_argument(p, name, len);
 
     rc = ngx_http_cardx_wait(ctx, ngx_http_cardx_redirect_reply, command,
                              p - command);
 
     return ngx_http_cardx_suspend(ctx, rc);
+}
+
+
+/* What Redis said is kept as it is, and read again. */
+
+static ngx_int_t
+ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx, char *name,
+    size_t len)
+{
+    char                        copy[CX_NAME_MAX];
+    time_t                      expires;
+    ngx_int_t                   rc;
+    ngx_str_t                   value;
+    const char                 *card_id;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    rc = ngx_http_cardx_cache_find(clcf->cache, &ctx->fill, (u_char *) name,
+                                   len, &value, &expires);
+
+    if (rc == NGX_OK && value.len <= sizeof(copy)) {
+        ngx_memcpy(copy, value.data, value.len);
+
+    } else {
+        rc = NGX_DECLINED;
+    }
+
+    ngx_http_cardx_cache_close(clcf->cache);
+
+    if (rc != NGX_OK || (expires && ngx_time() >= expires)) {
+        return NGX_DECLINED;
+    }
+
+    switch (cx_redirect_read(copy, value.len, ngx_time(), &card_id)) {
+
+    case CX_VERDICT_GRANTED:
+        return ngx_http_cardx_redirect_send(ctx, card_id,
+                                            NGX_HTTP_CARDX_CACHED);
+
+    case CX_VERDICT_REFUSED:
+        return ngx_http_cardx_redirect_refuse(ctx);
+
+    default: /* CX_VERDICT_MISS */
+        return NGX_DECLINED;
+    }
+}
+
+
+static void
+ngx_http_cardx_redirect_keep(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    time_t                      expires;
+    ngx_str_t                   value;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    len = cx_redirect_name(name, ctx->hash);
+
+    value.len = reply->len;
+    value.data = (u_char *) reply->str;
+
+    /* a denial is not kept for as long as Redis keeps it */
+
+    expires = (reply->len == sizeof(CX_GONE) - 1)
+              ? ngx_time() + NGX_HTTP_CARDX_CACHE_REFUSAL : 0;
+
+    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, (u_char *) name, len,
+                               expires, &value, 1);
 }
 
 
@@ -79,20 +168,18 @@ ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
                                    &card_id);
     }
 
+    if (verdict != CX_VERDICT_MISS) {
+        ngx_http_cardx_redirect_keep(ctx, reply);
+    }
+
     switch (verdict) {
 
     case CX_VERDICT_GRANTED:
-        rc = ngx_http_cardx_redirect_send(ctx, card_id);
+        rc = ngx_http_cardx_redirect_send(ctx, card_id, NGX_HTTP_CARDX_HIT);
         break;
 
     case CX_VERDICT_REFUSED:
-
-        /* somebody with a camera gets a page from a worker, which also
-         * says no */
-
-        rc = (ngx_http_cardx_form(ctx->request) == CX_FORM_HTML)
-             ? ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_REFUSED)
-             : ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+        rc = ngx_http_cardx_redirect_refuse(ctx);
         break;
 
     default: /* CX_VERDICT_MISS */
@@ -104,8 +191,22 @@ ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 }
 
 
+/* Somebody with a camera gets a page from a worker, which also says no. */
+
 static ngx_int_t
-ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id)
+ngx_http_cardx_redirect_refuse(ngx_http_cardx_ctx_t *ctx)
+{
+    if (ngx_http_cardx_form(ctx->request) == CX_FORM_HTML) {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_REFUSED);
+    }
+
+    return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id,
+    ngx_http_cardx_status_e status)
 {
     u_char              *p;
     ngx_str_t            location;
@@ -149,7 +250,7 @@ ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id)
         }
     }
 
-    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+    ngx_http_cardx_count(ctx, status);
 
     if (r == r->main && r->method == NGX_HTTP_GET) {
         ngx_http_cardx_redirect_scanned(ctx);

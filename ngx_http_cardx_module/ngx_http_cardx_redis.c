@@ -402,6 +402,26 @@ ngx_http_cardx_connect(ngx_http_cardx_link_t *link)
 }
 
 
+/* Whether there is a link that can be told something. */
+
+ngx_uint_t
+ngx_http_cardx_redis_is_up(ngx_http_cardx_redis_t *redis)
+{
+    return redis->link && redis->link->state >= NGX_HTTP_CARDX_LINK_CHECKING;
+}
+
+
+/* Writes now what was told, for who is about to exit. */
+
+void
+ngx_http_cardx_redis_flush(ngx_http_cardx_redis_t *redis)
+{
+    if (redis->link && redis->link->ac) {
+        redisAsyncHandleWrite(redis->link->ac);
+    }
+}
+
+
 redisAsyncContext *
 ngx_http_cardx_redis_context(ngx_http_cardx_redis_t *redis)
 {

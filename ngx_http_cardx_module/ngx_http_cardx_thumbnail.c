@@ -8,10 +8,14 @@
 #include "ngx_http_cardx.h"
 
 
+static void ngx_http_cardx_thumbnail_keep(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
 static void ngx_http_cardx_thumbnail_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
+static ngx_int_t ngx_http_cardx_thumbnail_cached(ngx_http_cardx_ctx_t *ctx,
+    char *name, size_t len);
 static ngx_int_t ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx,
-    redisReply *reply);
+    u_char *data, size_t len, ngx_http_cardx_status_e status);
 
 
 static ngx_str_t  ngx_http_cardx_thumbnail_type = ngx_string("image/webp");
@@ -55,16 +59,84 @@ ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r)
         return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
     }
 
+    len = cx_thumb_name(name, (char *) ctx->id.data);
+
+    rc = ngx_http_cardx_thumbnail_cached(ctx, name, len);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
     p = ngx_http_cardx_command(command, 2);
     p = ngx_http_cardx_literal(p, "GET");
-
-    len = cx_thumb_name(name, (char *) ctx->id.data);
     p = ngx_http_cardx_argument(p, name, len);
 
     rc = ngx_http_cardx_wait(ctx, ngx_http_cardx_thumbnail_reply, command,
                              p - command);
 
     return ngx_http_cardx_suspend(ctx, rc);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_thumbnail_cached(ngx_http_cardx_ctx_t *ctx, char *name,
+    size_t len)
+{
+    time_t                      expires;
+    u_char                     *data;
+    ngx_int_t                   rc;
+    ngx_str_t                   value;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
+        != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    data = NULL;
+
+    rc = ngx_http_cardx_cache_find(clcf->cache, &ctx->fill, (u_char *) name,
+                                   len, &value, &expires);
+
+    if (rc == NGX_OK) {
+        data = ngx_pnalloc(ctx->request->pool, value.len);
+
+        if (data) {
+            ngx_memcpy(data, value.data, value.len);
+        }
+    }
+
+    ngx_http_cardx_cache_close(clcf->cache);
+
+    if (data == NULL) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_cardx_thumbnail_send(ctx, data, value.len,
+                                         NGX_HTTP_CARDX_CACHED);
+}
+
+
+static void
+ngx_http_cardx_thumbnail_keep(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    ngx_str_t                   value;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    len = cx_thumb_name(name, (char *) ctx->id.data);
+
+    value.len = reply->len;
+    value.data = (u_char *) reply->str;
+
+    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, (u_char *) name, len,
+                               0, &value, 1);
 }
 
 
@@ -83,7 +155,10 @@ ngx_http_cardx_thumbnail_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
         rc = ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
 
     } else {
-        rc = ngx_http_cardx_thumbnail_send(ctx, reply);
+        ngx_http_cardx_thumbnail_keep(ctx, reply);
+
+        rc = ngx_http_cardx_thumbnail_send(ctx, (u_char *) reply->str,
+                                           reply->len, NGX_HTTP_CARDX_HIT);
     }
 
     ngx_http_cardx_done(ctx, rc);
@@ -91,7 +166,8 @@ ngx_http_cardx_thumbnail_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 
 
 static ngx_int_t
-ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx, u_char *data,
+    size_t len, ngx_http_cardx_status_e status)
 {
     u_char              *p;
     ngx_str_t            etag;
@@ -124,8 +200,8 @@ ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
         }
     }
 
-    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+    ngx_http_cardx_count(ctx, status);
 
     return ngx_http_cardx_send_tagged(r, &ngx_http_cardx_thumbnail_type,
-                                      (u_char *) reply->str, reply->len);
+                                      data, len);
 }

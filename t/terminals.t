@@ -176,6 +176,7 @@ subtest 'signing out' => sub {
     ok($t->wait_for(sub { ($t->redis('GET', 'cardx:ready') // '') ne '' }),
         'rebuilt');
     is(status_of($newer->{access_token}), 401, 'and after the rebuild');
+    ok($t->settle, 'denials can be confirmed again');
 };
 
 

@@ -472,6 +472,14 @@ nginx_start() {
 
 healthy() { curl -sf -m 5 "http://127.0.0.1:$OPS_PORT/healthz"; }
 
+# Whether denials can be confirmed: not until Redis has known for a second
+# which caches there are.
+settled() {
+    local since
+    since=$(redis-cli -s "$RUN/redis.sock" hget 'cardx:{zones}' since) \
+        && [ "${since#* }" -lt "$(($(date +%s%3N) - 1000))" ]
+}
+
 # Only PostgreSQL with the schema, for tests of that.
 demo_database() {
     choose_var
@@ -505,7 +513,10 @@ demo_start() {
         say "it does not get healthy: $(curl -s -m 5 \
             "http://127.0.0.1:$OPS_PORT/healthz")"
         failed "see $LOG" "$LOG/cardxd.log"
+        return 1
     }
+    wait_for 10 settled || failed "Redis does not know its caches" \
+        "$LOG/nginx-error.log"
 }
 
 demo_stop() {

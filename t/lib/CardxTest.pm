@@ -297,8 +297,17 @@ sub psql {
 }
 
 # One command; bulk strings and integers as text, arrays as references, nil
-# as undef.  Dies on an error reply.
+# as undef.  Dies on an error reply.  What a test changes behind the workers'
+# back, the caches at the edge are told to forget.
 sub redis {
+    my ($self, @command) = @_;
+    my $reply = $self->redis_command(@command);
+    $self->forget if $command[0] =~ /^(?:H?DEL|H?SET|EXPIRE)$/
+        && grep { /^cardx:(?:card|q|token|terminal|thumb):/ } @command;
+    return $reply;
+}
+
+sub redis_command {
     my ($self, @command) = @_;
     my $socket = $self->{redis_socket} ||= IO::Socket::UNIX->new(
         Peer => $self->{redis}) || die "Redis: $!";
@@ -323,6 +332,28 @@ sub redis_reply {
 
     read $socket, my $bulk, $rest + 2;
     return substr $bulk, 0, $rest;
+}
+
+# Until denials can be confirmed after a flush: Redis must have known for a
+# second which caches there are.
+sub settle {
+    my ($self) = @_;
+    return $self->wait_for(sub {
+        my $since = $self->redis('HGET', 'cardx:{zones}', 'since') // '';
+        $since =~ / (\d+)$/ && $1 < (time - 1) * 1000;
+    });
+}
+
+# Lets the caches at the edge forget everything; true when they have.
+sub forget {
+    my ($self) = @_;
+    my $nonce = sprintf '%08x%08x', rand 2**32, rand 2**32;
+    my %zones = @{ $self->redis('HGETALL', 'cardx:{zones}') };
+    delete $zones{since};
+    $self->redis('PUBLISH', 'cardx:forget', "$nonce *");
+    return $self->wait_for(sub {
+        !grep { !$self->redis('EXISTS', "cardx:{zones}:ack:$nonce:$_") }
+            keys %zones }, 2);
 }
 
 # --- processes -------------------------------------------------------------

@@ -269,21 +269,27 @@ put_in_force(cx_request_t *r, void *data)
                              change->image_len);
     }
 
+    /* the caches are told once, of everything */
+    cx_projector_hold(p);
+
     in_force = change->deleted
                    ? cx_deny_card(p, change->card_id)
-                   : cx_project_card(p, change->card_id, change->narrower);
+                   : cx_renew_card(p, change->card_id, change->narrower);
 
-    if (!change->narrower) {
-        return;
+    if (change->narrower && !forget_thumbnails(r, change->card_id)) {
+        in_force = false;
     }
 
-    if (!forget_thumbnails(r, change->card_id) || !in_force) {
-        cx_problem_not_yet(r);
-        return;
-    }
-
-    if (change->deleted) {
+    if (change->deleted && in_force) {
         deny_redirects(r, change->card_id);
+    }
+
+    if (!cx_projector_release(p)) {
+        in_force = false;
+    }
+
+    if (change->narrower && !in_force) {
+        cx_problem_not_yet(r);
     }
 }
 

@@ -317,6 +317,34 @@ on_card(cx_projector_t *p, const char *script, const char *card_id,
 
 
 bool
+cx_renew_card(cx_projector_t *p, const char *card_id, bool resolve)
+{
+    bool ok;
+    char name[CX_NAME_MAX];
+
+    ok = cx_project_card(p, card_id, resolve);
+    cx_card_name(name, card_id);
+
+    /* whatever of it was written */
+    return cx_forget(&p->forget, p->redis, name) && ok;
+}
+
+
+void
+cx_projector_hold(cx_projector_t *p)
+{
+    cx_forget_hold(&p->forget);
+}
+
+
+bool
+cx_projector_release(cx_projector_t *p)
+{
+    return cx_forget_release(&p->forget, p->redis);
+}
+
+
+bool
 cx_doubt_card(cx_projector_t *p, const char *card_id)
 {
     char seconds[24];
@@ -329,10 +357,13 @@ cx_doubt_card(cx_projector_t *p, const char *card_id)
 bool
 cx_deny_card(cx_projector_t *p, const char *card_id)
 {
-    char seconds[24];
+    char name[CX_NAME_MAX], seconds[24];
+
+    cx_card_name(name, card_id);
 
     return on_card(p, script_deny_card, card_id,
-                   decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL);
+                   decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL)
+           && cx_forget(&p->forget, p->redis, name);
 }
 
 
@@ -398,9 +429,11 @@ cx_deny_key(cx_projector_t *p, const char *card_id,
 {
     bool ok;
     TALLOC_CTX *ctx;
-    char field[CX_NAME_MAX], redirect[CX_NAME_MAX], seconds[24];
+    char name[CX_NAME_MAX], field[CX_NAME_MAX], redirect[CX_NAME_MAX];
+    char seconds[24];
 
     ctx = talloc_new(NULL);
+    cx_card_name(name, card_id);
     decimal(seconds, sizeof(seconds), GONE_KEY_SECONDS);
     cx_key_field(field, key_hash);
     cx_redirect_name(redirect, key_hash);
@@ -410,7 +443,15 @@ cx_deny_key(cx_projector_t *p, const char *card_id,
                                    "EX", seconds, NULL));
     talloc_free(ctx);
 
-    return ok;
+    if (!ok) {
+        return false;
+    }
+
+    cx_projector_hold(p);
+    (void) cx_forget(&p->forget, p->redis, name);
+    (void) cx_forget(&p->forget, p->redis, redirect);
+
+    return cx_projector_release(p);
 }
 
 
@@ -499,7 +540,7 @@ cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
         decimal(seconds, sizeof(seconds), GONE_TERMINAL_SECONDS), NULL));
     talloc_free(ctx);
 
-    return ok;
+    return ok && cx_forget(&p->forget, p->redis, name);
 }
 
 
@@ -538,5 +579,5 @@ cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id)
         decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL));
     talloc_free(ctx);
 
-    return ok;
+    return ok && cx_forget(&p->forget, p->redis, name);
 }

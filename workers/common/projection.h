@@ -3,7 +3,8 @@
  * core/cx_projection.h).
  *
  * Whatever gives access: commit, then project.  Whatever denies: doubt,
- * commit, deny; only a denial that returned true may be answered as done.
+ * commit, deny; only a denial that returned true may be answered as done: then
+ * the caches at the edge have forgotten it, too.
  * Functions that give access return nothing: when they can't write, the edge
  * asks a worker, and the outbox brings it later.
  */
@@ -12,6 +13,7 @@
 #define CX_PROJECTOR_H
 
 #include "cx_id.h"
+#include "forget.h"
 #include "pg.h"
 #include "redis.h"
 
@@ -20,6 +22,7 @@ typedef struct {
     cx_pg_t *pg;
     cx_redis_t *redis;
     char epoch[40]; /* as last read; empty: not known */
+    cx_forgetting_t forget;
 } cx_projector_t;
 
 /* Connections are opened by their first use, and belong to the settings.
@@ -31,6 +34,8 @@ void cx_projector_init(cx_projector_t *p, cx_settings_t *settings,
  * PostgreSQL.  resolve: this process put the card in doubt itself.  False:
  * not confirmed (also when PostgreSQL could not be read). */
 bool cx_project_card(cx_projector_t *p, const char *card_id, bool resolve);
+/* The same after a change: true when no cache has the card as it was. */
+bool cx_renew_card(cx_projector_t *p, const char *card_id, bool resolve);
 bool cx_doubt_card(cx_projector_t *p, const char *card_id);
 bool cx_deny_card(cx_projector_t *p, const char *card_id); /* deleted */
 
@@ -58,6 +63,11 @@ bool cx_deny_terminal(cx_projector_t *p, const char *user_id,
 void cx_project_thumbnail(cx_projector_t *p, const char *thumbnail_id,
                           const unsigned char *webp, size_t len);
 bool cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id);
+
+/* Many changes at once: in between caches are not told, and what returns true
+ * may still be cached, until release() has returned true. */
+void cx_projector_hold(cx_projector_t *p);
+bool cx_projector_release(cx_projector_t *p);
 
 /* Reads the epoch if it is not known; to be called before PostgreSQL is read:
  * what was read before the epoch may be outdated, and is not projected. */

@@ -68,6 +68,7 @@ static bool
 handle_card(fanout_t *f, TALLOC_CTX *ctx, const char *card_id)
 {
     int i;
+    bool done;
     PGresult *rows;
 
     /* the epoch first: what is read after it may be written in it */
@@ -77,13 +78,16 @@ handle_card(fanout_t *f, TALLOC_CTX *ctx, const char *card_id)
         return false;
     }
 
-    for (i = 0; i < PQntuples(rows); i++) {
-        if (!handle_row(f, ctx, card_id, rows, i)) {
-            return false;
-        }
+    done = true;
+    cx_projector_hold(&f->p);
+
+    for (i = 0; i < PQntuples(rows) && done; i++) {
+        done = handle_row(f, ctx, card_id, rows, i);
     }
 
-    return cx_project_card(&f->p, card_id, false);
+    done = done && cx_renew_card(&f->p, card_id, false);
+
+    return cx_projector_release(&f->p) && done;
 }
 
 
@@ -199,6 +203,10 @@ between(void *data, TALLOC_CTX *ctx)
     if (now - f->checked >= CX_OUTBOX_POLL || f->state == CX_PROJECTION_AWAY) {
         f->checked = now;
         f->state = cx_projection_state(&f->p, ctx);
+
+        if (f->state != CX_PROJECTION_AWAY) {
+            cx_forget_ready(f->p.redis);
+        }
     }
 
     if (f->state == CX_PROJECTION_AWAY) {

@@ -54,6 +54,16 @@ static const char script_ready[] =
     "redis.call('SET', KEYS[2], ARGV[2])\n"
     "return 1\n";
 
+/* Empties the database but for the leases of caches, which go on: without
+ * them no denial could be confirmed for a second.  KEYS: zones, epoch.
+ * ARGV: epoch. */
+static const char script_flush[] =
+    "local f = redis.call('HGETALL', KEYS[1])\n"
+    "redis.call('FLUSHDB', 'ASYNC')\n"
+    "if #f > 0 then redis.call('HSET', KEYS[1], unpack(f)) end\n"
+    "redis.call('SET', KEYS[2], ARGV[1])\n"
+    "return 1\n";
+
 /* A page of rows becomes commands; the name of its last row is noted. */
 typedef void (*page_t)(cx_rebuild_t *r, TALLOC_CTX *ctx, const PGresult *rows);
 
@@ -169,10 +179,10 @@ new_epoch(cx_rebuild_t *r, TALLOC_CTX *ctx)
     cx_hex(random, sizeof(random), r->epoch);
     r->p->epoch[0] = '\0';
 
-    cx_bulk_word(r->bulk, "FLUSHDB");
-    cx_bulk_word(r->bulk, "ASYNC");
-    cx_bulk_send(r->bulk);
-    cx_bulk_word(r->bulk, "SET");
+    cx_bulk_word(r->bulk, "EVAL");
+    cx_bulk_word(r->bulk, script_flush);
+    cx_bulk_word(r->bulk, "2");
+    cx_bulk_word(r->bulk, CX_ZONES);
     cx_bulk_word(r->bulk, CX_EPOCH);
     cx_bulk_word(r->bulk, r->epoch);
     cx_bulk_send(r->bulk);
@@ -212,6 +222,9 @@ cx_rebuild_begin(TALLOC_CTX *ctx, cx_projector_t *p, bool forced, bool *busy)
     }
 
     talloc_free(work);
+
+    /* it may have been wrong, or nobody would rebuild it */
+    (void) cx_forget_all(&p->forget, p->redis);
 
     return r;
 }
