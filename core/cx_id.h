@@ -38,7 +38,8 @@ typedef enum {
     CX_ID_REGISTRATION = 'r',
     CX_ID_APPROVAL = 'p',
     CX_ID_SMS = 's',
-    CX_ID_PUSH = 'w'
+    CX_ID_PUSH = 'w',
+    CX_ID_CONTACT = 'o'
 } cx_id_kind_t;
 
 /* What a token opens; part of its tag. */
