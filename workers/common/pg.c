@@ -1,25 +1,20 @@
 #include "pg.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "cx_buf.h"
 #include "cx_id.h"
 #include "log.h"
+#include "pg_link.h"
 
 #define PARAMS_MAX 32
 #define PREPARED_MAX 256
 
-/* Sent on each new connection: nothing may wait for long, and nothing may
- * stay open.  These bound what a worker can be kept from its other work. */
-static const char session_settings[] =
-    "SET search_path = cardx, pg_catalog; SET statement_timeout = '10s';"
-    "SET lock_timeout = '5s';"
-    "SET idle_in_transaction_session_timeout = '20s';"
-    "SET timezone = 'UTC'; SET bytea_output = 'hex';"
-    "SET client_min_messages = warning";
+/* Longest pause after a server that was long in not letting us in, ms. */
+#define PAUSE_MAX 5000
 
 static const char set_user[] = "select set_config('cardx.user_id', $1, true)";
 
@@ -30,7 +25,8 @@ struct cx_pg_s {
     bool transaction; /* an explicit one is open */
     bool lost;        /* the open one can only be rolled back */
     bool set_user_ready;
-    bool away; /* said so in the log */
+    bool away;          /* said so in the log */
+    int64_t not_before; /* of the next try to connect, ms */
     int n_prepared;
     const cx_statement_t *prepared[PREPARED_MAX];
 };
@@ -98,30 +94,6 @@ disconnect(cx_pg_t *pg, const char *why)
 }
 
 
-/* libpq's messages end with a line feed and may have several lines. */
-static const char *
-one_line(char *out, size_t size, const char *message)
-{
-    size_t i;
-
-    for (i = 0; i + 1 < size && message[i] != '\0' && message[i] != '\n'; i++) {
-        out[i] = message[i];
-    }
-
-    out[i] = '\0';
-
-    return out;
-}
-
-
-static void
-ignore_notice(void *data, const PGresult *result)
-{
-    (void) data;
-    (void) result;
-}
-
-
 /* Between requests a server has nothing to say but that it goes away. */
 static bool
 idle_is_alive(cx_pg_t *pg)
@@ -136,8 +108,7 @@ static bool
 connected(cx_pg_t *pg)
 {
     char line[256];
-    PGresult *result;
-    bool ok;
+    int64_t began, took;
 
     if (pg->conn != NULL && !pg->transaction && !idle_is_alive(pg)) {
         disconnect(pg, "closed by the server");
@@ -151,28 +122,24 @@ connected(cx_pg_t *pg)
         return false;
     }
 
-    pg->conn = PQconnectdb(pg->conninfo);
+    began = cx_monotonic_ms();
 
-    if (PQstatus(pg->conn) != CONNECTION_OK) {
-        if (!pg->away) {
-            cx_error("PostgreSQL: can't connect: %s",
-                     one_line(line, sizeof(line), PQerrorMessage(pg->conn)));
-        }
-
-        pg->away = true;
-        PQfinish(pg->conn);
-        pg->conn = NULL;
+    if (began < pg->not_before) {
         return false;
     }
 
-    PQsetNoticeReceiver(pg->conn, ignore_notice, NULL);
+    pg->conn = cx_pg_link_open(pg->conninfo, line, sizeof(line));
 
-    result = PQexec(pg->conn, session_settings);
-    ok = PQresultStatus(result) == PGRES_COMMAND_OK;
-    PQclear(result);
+    if (pg->conn == NULL) {
+        if (!pg->away) {
+            cx_error("PostgreSQL: can't connect: %s", line);
+        }
 
-    if (!ok || PQenterPipelineMode(pg->conn) != 1) {
-        disconnect(pg, "the session can't be set up");
+        /* who does not answer costs time: the next request shall not pay it
+         * again at once.  A refusal costs nothing. */
+        took = cx_monotonic_ms() - began;
+        pg->not_before = began + took + (took < PAUSE_MAX ? took : PAUSE_MAX);
+        pg->away = true;
         return false;
     }
 
@@ -213,8 +180,8 @@ judge(const PGresult *result, const char *statement)
      * statement or a right that is wrong: a bug. */
     cx_log(starts(state, "42") ? CX_LOG_ALERT : CX_LOG_ERROR,
            "PostgreSQL: %s: %s: %s", statement, state,
-           one_line(line, sizeof(line),
-                    PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)));
+           cx_pg_one_line(line, sizeof(line),
+                          PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)));
 
     if (starts(state, "22") || starts(state, "23") || starts(state, "54")) {
         return CX_PG_REFUSED;
@@ -270,20 +237,22 @@ is_prepared(const cx_pg_t *pg, const cx_statement_t *statement)
 
 /* Reads what the pipeline answers up to its Sync.  Of `expected` commands the
  * last one's result is kept in *last, or the first error's; *good counts
- * those before it.  False: the connection is gone. */
+ * those before it.  False: the connection is gone, or `late`. */
 static bool
-collect(cx_pg_t *pg, int expected, PGresult **last, int *good)
+collect(cx_pg_t *pg, int expected, PGresult **last, int *good, bool *late)
 {
     bool failed;
+    int64_t end;
     PGresult *result;
     ExecStatusType status;
 
     *last = NULL;
     *good = -1;
     failed = false;
+    end = cx_pg_link_end();
 
     while (expected-- > 0) {
-        while ((result = PQgetResult(pg->conn)) != NULL) {
+        while ((result = cx_pg_link_result(pg->conn, end, late)) != NULL) {
             if (failed) {
                 PQclear(result); /* PGRES_PIPELINE_ABORTED */
                 continue;
@@ -295,12 +264,12 @@ collect(cx_pg_t *pg, int expected, PGresult **last, int *good)
             failed = !is_good(result);
         }
 
-        if (PQstatus(pg->conn) != CONNECTION_OK) {
+        if (*late || PQstatus(pg->conn) != CONNECTION_OK) {
             return false;
         }
     }
 
-    while ((result = PQgetResult(pg->conn)) != NULL) {
+    while ((result = cx_pg_link_result(pg->conn, end, late)) != NULL) {
         status = PQresultStatus(result);
         PQclear(result);
 
@@ -319,6 +288,7 @@ collect(cx_pg_t *pg, int expected, PGresult **last, int *good)
 static PGresult *
 answer_to(cx_pg_t *pg, int n, int *good)
 {
+    bool late;
     PGresult *result;
 
     if (n < 0 || !PQpipelineSync(pg->conn)) {
@@ -326,9 +296,10 @@ answer_to(cx_pg_t *pg, int n, int *good)
         return NULL;
     }
 
-    if (!collect(pg, n, &result, good)) {
+    if (!collect(pg, n, &result, good, &late)) {
         PQclear(result);
-        disconnect(pg, "lost while waiting for the answer");
+        disconnect(pg, late ? "no answer in time"
+                            : "lost while waiting for the answer");
         return NULL;
     }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "pg_link.h"
 #include "process.h"
 
 volatile sig_atomic_t cx_stopping;
@@ -70,6 +71,7 @@ cx_process_start(int argc, char **argv, const char *name)
     }
 
     cx_log_open(name, (cx_log_level_t) settings->log_level);
+    cx_pg_patience(settings->postgresql_timeout);
     return settings;
 }
 

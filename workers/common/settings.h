@@ -24,6 +24,7 @@ typedef struct {
     char *postgresql_fanout; /* the same for role cardx_fanout */
     char *redis;             /* /path/to/socket or host:port */
     int redis_database;
+    int postgresql_timeout;    /* ms until an answer is given up */
     int redis_timeout;         /* ms to connect, and to answer */
     char *redis_password_file; /* or NULL */
     char *id_key_file;
