@@ -330,6 +330,33 @@ cx_token_parse(const cx_id_key_t *key, cx_token_kind_t kind, const char *text,
 }
 
 
+int
+cx_ticket_new(const cx_id_key_t *key, const cx_token_t *access, char *out)
+{
+    cx_token_t ticket;
+
+    return cx_token_new(key, CX_TOKEN_TICKET, access->user_id,
+                        access->terminal_id, access->hash, out, &ticket);
+}
+
+
+int
+cx_ticket_parse(const cx_id_key_t *key, const char *text, size_t len,
+                cx_token_t *access)
+{
+    unsigned char raw[CX_TOKEN_RAW];
+
+    if (cx_token_parse(key, CX_TOKEN_TICKET, text, len, access) != 0
+        || cx_base64url_read(text, len, raw) < 0) {
+        return -1;
+    }
+
+    memcpy(access->hash, raw + 20, CX_SECRET_LEN);
+
+    return 0;
+}
+
+
 void
 cx_hash_name(const unsigned char *hash, char *out)
 {

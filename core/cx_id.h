@@ -45,7 +45,8 @@ typedef enum {
 /* What a token opens; part of its tag. */
 typedef enum {
     CX_TOKEN_ACCESS = 'A',
-    CX_TOKEN_REFRESH = 'R'
+    CX_TOKEN_REFRESH = 'R',
+    CX_TOKEN_TICKET = 'E'
 } cx_token_kind_t;
 
 /* The id key with its HMAC pads already hashed; opaque, made once. */
@@ -88,6 +89,13 @@ int cx_token_new(const cx_id_key_t *key, cx_token_kind_t kind,
  * -1: not a token of this kind. */
 int cx_token_parse(const cx_id_key_t *key, cx_token_kind_t kind,
                    const char *text, size_t len, cx_token_t *token);
+
+/* A ticket stands for an access token where only an address can be given:
+ * its secret is the token's hash, so it is good for as long as that, and what
+ * is read from it is the token itself.  `out` takes CX_TOKEN_LEN + 1 bytes. */
+int cx_ticket_new(const cx_id_key_t *key, const cx_token_t *access, char *out);
+int cx_ticket_parse(const cx_id_key_t *key, const char *text, size_t len,
+                    cx_token_t *access);
 
 /* The name of a hash in Redis: the first 16 bytes in lower-case hex, and NUL;
  * `out` takes CX_HASH_NAME + 1 bytes. */

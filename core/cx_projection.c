@@ -249,6 +249,44 @@ cx_redirect_name(char *out, const unsigned char *key_hash)
 
 
 size_t
+cx_head_name(char *out, const char *user_id)
+{
+    char *p;
+
+    p = copy_literal(out, CX_HEAD_PREFIX);
+    p = copy(p, user_id, CX_ID_LEN);
+    *p++ = '}';
+
+    return finish(out, p);
+}
+
+
+size_t
+cx_wake_name(char *out, unsigned channel)
+{
+    static const char hex[] = "0123456789abcdef";
+    char *p;
+
+    p = copy_literal(out, CX_WAKE_PREFIX);
+    *p++ = hex[channel >> 4 & 15];
+    *p++ = hex[channel & 15];
+
+    return finish(out, p);
+}
+
+
+/* An id begins with random bits; of its first two characters any eight would
+ * do, whatever the alphabet. */
+unsigned
+cx_wake_channel(const char *user_id)
+{
+    return ((unsigned char) user_id[0] * 37u
+            + (unsigned char) user_id[1] * 131u)
+           % CX_WAKE_CHANNELS;
+}
+
+
+size_t
 cx_key_field(char *out, const unsigned char *key_hash)
 {
     char *p;

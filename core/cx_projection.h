@@ -25,6 +25,10 @@
  *                                 run_id and from when on all are known
  * cardx:{zones}:ack:<nonce>:<id>  this cache has forgotten what was published
  *                                 with this nonce
+ * cardx:head:{<user_id>}          where the user's log ends, see cx_changes.h;
+ *                                 "+..." while a worker finds that out
+ *
+ * Channels: cardx:wake:<00 to ff>, by user; messages: see cx_changes.h.
  */
 
 #ifndef CX_PROJECTION_H
@@ -49,6 +53,10 @@
 #define CX_TERMINAL_PREFIX "cardx:terminal:{"
 #define CX_THUMB_PREFIX "cardx:thumb:"
 #define CX_REDIRECT_PREFIX "cardx:q:"
+#define CX_HEAD_PREFIX "cardx:head:{"
+#define CX_WAKE_PREFIX "cardx:wake:"
+
+#define CX_WAKE_CHANNELS 256
 
 #define CX_FIELD_REVISION "v"
 #define CX_FIELD_DOUBT "d"
@@ -134,6 +142,12 @@ size_t cx_token_name(char *out, const cx_token_t *token);
 size_t cx_terminal_name(char *out, const cx_token_t *token);
 size_t cx_thumb_name(char *out, const char *thumbnail_id);
 size_t cx_redirect_name(char *out, const unsigned char *key_hash);
+size_t cx_head_name(char *out, const char *user_id);
+size_t cx_wake_name(char *out, unsigned channel);
+
+/* The channel on which a user is woken. */
+unsigned cx_wake_channel(const char *user_id);
+
 size_t cx_key_field(char *out, const unsigned char *key_hash);
 
 /* What caches know a name in Redis by.  Different names may have the same:

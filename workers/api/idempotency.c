@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "crypto.h"
+#include "heads.h"
 #include "idempotency.sql.h"
+#include "process.h"
 
 #define KEY_MAX 255
 
@@ -264,6 +266,25 @@ is_new(cx_request_t *r, const ticket_t *ticket)
 }
 
 
+/* What a user is told to be done is known to the edge before that: who asks
+ * for updates now is answered by a worker.  Everybody else is told by fanout,
+ * and so is this one if Redis does not answer. */
+static void
+tell(cx_request_t *r)
+{
+    if (strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0
+        || (r->status >= 400 && r->status != 503)) {
+        return;
+    }
+
+    if (r->user_id != NULL) {
+        (void) cx_head_drop(&r->api->projector, r->user_id);
+    }
+
+    cx_poke(r->api->settings, "fanout");
+}
+
+
 void
 cx_run(cx_request_t *r)
 {
@@ -290,4 +311,5 @@ cx_run(cx_request_t *r)
     }
 
     cx_finish(r);
+    tell(r);
 }

@@ -16,23 +16,36 @@
 #define LOCALE_MAX 35    /* RFC 5646, 4.4.1 */
 
 
-void
-cx_me_answer(cx_request_t *r)
+const char *
+cx_me_text(cx_request_t *r)
 {
     PGresult *result;
 
     if (!cx_query(r, &result, &SQL_ME_GET)) {
-        return;
+        return NULL;
     }
 
     if (PQntuples(result) == 0) {
         /* a token that outlived its account */
         cx_answer_header(r, "WWW-Authenticate", "Bearer");
         cx_problem(r, 401, "unauthorized", "There is no such account.");
-        return;
+        return NULL;
     }
 
-    cx_answer_text(r, 200, cx_pg_text(result, 0, 0));
+    return cx_pg_text(result, 0, 0);
+}
+
+
+void
+cx_me_answer(cx_request_t *r)
+{
+    const char *text;
+
+    text = cx_me_text(r);
+
+    if (text != NULL) {
+        cx_answer_text(r, 200, text);
+    }
 }
 
 

@@ -48,6 +48,7 @@ typedef struct {
 #define CX_CARD_BODY 0x04  /* body is a Card: application/jscontact+json too */
 #define CX_PATCH_BODY 0x08 /* application/merge-patch+json */
 #define CX_RAW_BODY 0x10   /* bytes as they are: r->body, r->type */
+#define CX_TICKET 0x20     /* ?ticket= may stand for the access token */
 
 struct cx_request_s {
     cx_api_t *api;
@@ -66,6 +67,7 @@ struct cx_request_s {
 
     const char *user_id; /* NULL: anonymous */
     uint32_t terminal_id;
+    int64_t token_expires; /* unix time, where a worker looked; else 0 */
 
     int status; /* of the answer; 0: none yet */
     char *headers;
@@ -81,6 +83,9 @@ struct cx_request_s {
  * argument: decoded value of a query argument, NULL if absent. */
 const char *cx_header(const cx_request_t *r, const char *name);
 const char *cx_argument(cx_request_t *r, const char *name);
+
+/* The token in `Authorization: Bearer`, NULL: there is none. */
+const char *cx_bearer(const cx_request_t *r);
 
 /* The language that Accept-Language prefers of those that are spoken here:
  * "zh", or "en", also if it wants neither. */
@@ -162,5 +167,6 @@ extern const cx_route_t cx_routes_ops[];
 extern const cx_route_t cx_routes_push[];
 extern const cx_route_t cx_routes_sms[];
 extern const cx_route_t cx_routes_phone[];
+extern const cx_route_t cx_routes_updates[];
 
 #endif

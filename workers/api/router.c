@@ -12,7 +12,7 @@ static const cx_route_t *const tables[] = {
     cx_routes_media,         cx_routes_me,       cx_routes_qr,
     cx_routes_thumbnails,    cx_routes_sessions, cx_routes_ops,
     cx_routes_registrations, cx_routes_push,     cx_routes_phone,
-    cx_routes_sms,
+    cx_routes_sms,           cx_routes_updates,
 };
 
 
@@ -129,6 +129,45 @@ refuse(cx_request_t *r)
 }
 
 
+const char *
+cx_bearer(const cx_request_t *r)
+{
+    const char *header;
+
+    header = cx_header(r, "Authorization");
+
+    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0) {
+        return NULL;
+    }
+
+    header += 7;
+
+    return header + strspn(header, " ");
+}
+
+
+/* The token that is given, or that a ticket stands for. */
+static bool
+read_token(cx_request_t *r, cx_token_t *token)
+{
+    const char *text;
+    const cx_id_key_t *key;
+
+    key = &r->api->settings->id_key;
+    text = r->route->flags & CX_TICKET ? cx_argument(r, "ticket") : NULL;
+
+    if (text != NULL) {
+        return cx_ticket_parse(key, text, strlen(text), token) == 0;
+    }
+
+    text = cx_bearer(r);
+
+    return text != NULL
+           && cx_token_parse(key, CX_TOKEN_ACCESS, text, strlen(text), token)
+                  == 0;
+}
+
+
 /* nginx could not judge the token, or not lately: PostgreSQL can. */
 static bool
 check_token(cx_request_t *r, bool project)
@@ -136,21 +175,10 @@ check_token(cx_request_t *r, bool project)
     cx_pg_rc_t rc;
     cx_token_t *token;
     PGresult *result;
-    const char *header;
 
-    header = cx_header(r, "Authorization");
     token = talloc(r, cx_token_t);
 
-    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0) {
-        return refuse(r);
-    }
-
-    header += 7;
-    header += strspn(header, " ");
-
-    if (cx_token_parse(&r->api->settings->id_key, CX_TOKEN_ACCESS, header,
-                       strlen(header), token)
-        != 0) {
+    if (!read_token(r, token)) {
         return refuse(r);
     }
 
@@ -167,9 +195,10 @@ check_token(cx_request_t *r, bool project)
         return refuse(r);
     }
 
+    r->token_expires = cx_pg_integer(result, 0, 0);
+
     if (project) {
-        cx_project_token(&r->api->projector, token,
-                         cx_pg_integer(result, 0, 0));
+        cx_project_token(&r->api->projector, token, r->token_expires);
     }
 
     r->user_id = token->user_id;

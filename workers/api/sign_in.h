@@ -69,6 +69,9 @@ void cx_sign_in_refuse(cx_request_t *r, const char *state);
 /* Answers with the account of who asks, as GET /v1/me does. */
 void cx_me_answer(cx_request_t *r);
 
+/* The same as JSON, owned by r; NULL: answered. */
+const char *cx_me_text(cx_request_t *r);
+
 /* 429 with Retry-After. */
 void cx_too_many(cx_request_t *r, const char *code, long long seconds,
                  const char *detail);

@@ -175,7 +175,8 @@ cx_outbox_run(const cx_outbox_t *outbox)
         talloc_free(ctx);
 
         if (turn != CX_OUTBOX_BUSY) {
-            cx_poke_wait(fd, CX_OUTBOX_POLL);
+            cx_poke_wait(fd, turn == CX_OUTBOX_SOON ? CX_OUTBOX_SHORT
+                                                    : CX_OUTBOX_POLL);
         }
     }
 

@@ -14,6 +14,7 @@
 
 #define CX_OUTBOX_LEASE 30 /* s, as outbox.sql has it */
 #define CX_OUTBOX_POLL 250 /* ms */
+#define CX_OUTBOX_SHORT 3  /* ms */
 
 typedef struct {
     const char *effect;
@@ -25,6 +26,7 @@ typedef struct {
 typedef enum {
     CX_OUTBOX_WAIT, /* nothing can be handled now: claim nothing */
     CX_OUTBOX_IDLE, /* handle what is due, then wait for more */
+    CX_OUTBOX_SOON, /* the same, but wait for a few ms at most */
     CX_OUTBOX_BUSY  /* the same, but come back at once */
 } cx_outbox_turn_t;
 

@@ -6,6 +6,7 @@
 
 #include "card_fields.h"
 #include "cx_buf.h"
+#include "cx_changes.h"
 #include "cx_projection.h"
 #include "projection.sql.h"
 
@@ -526,11 +527,14 @@ cx_doubt_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
 }
 
 
+/* Streams that are open hear of it; one that does not, since its link is
+ * down, looks at the mark when it is up again. */
 bool
 cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
 {
     bool ok;
     TALLOC_CTX *ctx;
+    const char *message;
     char name[CX_NAME_MAX], seconds[24];
 
     ctx = talloc_new(NULL);
@@ -538,6 +542,15 @@ cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
     ok = is_done(cx_redis_words(
         p->redis, ctx, "SET", name, CX_GONE, "EX",
         decimal(seconds, sizeof(seconds), GONE_TERMINAL_SECONDS), NULL));
+
+    if (ok) {
+        cx_wake_name(name, cx_wake_channel(user_id));
+        message = cx_must(talloc_asprintf(
+            ctx, CX_NO_EPOCH "\n%s !%" PRIu32 "\n", user_id, terminal_id));
+        ok = is_done(
+            cx_redis_words(p->redis, ctx, "PUBLISH", name, message, NULL));
+    }
+
     talloc_free(ctx);
 
     return ok && cx_forget(&p->forget, p->redis, name);

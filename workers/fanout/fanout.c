@@ -19,6 +19,7 @@
 #include "process.h"
 #include "rebuild.h"
 #include "scans.h"
+#include "tell.h"
 
 #define BATCH 32
 #define RETRY_MAX 300    /* s */
@@ -28,6 +29,7 @@
 
 typedef struct {
     cx_projector_t p;
+    cx_tell_t tell;
     cx_rebuild_t *rebuild; /* or NULL */
     int64_t checked;       /* these are ms of the monotonic clock */
     int64_t tried;
@@ -190,10 +192,29 @@ sweep(fanout_t *f, TALLOC_CTX *ctx, int64_t now)
 }
 
 
+/* Users are told first: a chunk of a large fan-out takes its time. */
+static cx_outbox_turn_t
+tell(fanout_t *f)
+{
+    cx_tell_rc_t wakes, holders;
+
+    wakes = cx_tell_wakes(&f->tell);
+    holders = wakes != CX_TELL_AWAY ? cx_tell_holders(&f->tell) : wakes;
+
+    if (wakes == CX_TELL_MORE || holders == CX_TELL_MORE) {
+        return CX_OUTBOX_BUSY;
+    }
+
+    return wakes == CX_TELL_SOON || holders == CX_TELL_SOON ? CX_OUTBOX_SOON
+                                                            : CX_OUTBOX_IDLE;
+}
+
+
 static cx_outbox_turn_t
 between(void *data, TALLOC_CTX *ctx)
 {
     bool more;
+    cx_outbox_turn_t turn;
     int64_t now;
     fanout_t *f = data;
 
@@ -227,7 +248,9 @@ between(void *data, TALLOC_CTX *ctx)
         return CX_OUTBOX_WAIT;
     }
 
-    return more ? CX_OUTBOX_BUSY : CX_OUTBOX_IDLE;
+    turn = tell(f);
+
+    return more ? CX_OUTBOX_BUSY : turn;
 }
 
 
@@ -326,6 +349,7 @@ main(int argc, char **argv)
 
     memset(&f, 0, sizeof(f));
     cx_projector_init(&f.p, settings, settings->postgresql_fanout);
+    cx_tell_init(&f.tell, &f.p);
     f.tried = -REBUILD_EVERY;
 
     outbox = (cx_outbox_t){
@@ -343,6 +367,7 @@ main(int argc, char **argv)
     if (argc == 2) {
         code = cx_outbox_run(&outbox);
         talloc_free(f.rebuild);
+        talloc_free(f.tell.bulk);
 
     } else if (argc == 3 && strcmp(argv[2], "rebuild") == 0) {
         code = rebuild_now(&f);

@@ -1,0 +1,299 @@
+-- Deploy cardx:fan_out to pg
+--
+-- Telling those who are concerned (docs/changes.md).  Two effects: 'wake', one
+-- row per user and transaction that wrote into the user's log; 'holders', a
+-- card whose holders' logs have yet to be written.  Their rows are locked, not
+-- leased: who is killed lets go of them at once.
+
+BEGIN;
+
+-- How far the fan-out of a card is.  It goes through holders in the order of
+-- their ids, from `after` to the end, or to `until` on its last lap.  A card
+-- that changes meanwhile needs one whole lap from there: `again`.  What a
+-- chunk wrote is told when its transaction is decided for every reader.
+CREATE TABLE cardx.fanouts (
+    card_id text COLLATE "C" PRIMARY KEY,
+    generation bigint NOT NULL,         -- of the outbox row
+    after text COLLATE "C" NOT NULL DEFAULT '',
+    until text COLLATE "C",             -- null: the end
+    again text COLLATE "C",             -- then from the start to here
+    written boolean NOT NULL DEFAULT false, -- nothing is left to write
+    told_after text COLLATE "C",        -- written, not told: these holders, ...
+    told_until text COLLATE "C",
+    xid xid8                            -- ... by this transaction; null: none
+);
+ALTER TABLE cardx.fanouts OWNER TO cardx_definer;
+
+COMMENT ON COLUMN cardx.outbox.object IS
+    'card, holders: card_id; terminal: <user_id>/<terminal_id>; thumbnail: '
+    'thumbnail_id; sms: sms_id; wake: <user_id>/<xid>';
+
+CREATE OR REPLACE FUNCTION cardx.log_add(its_user text, its_kind text,
+                                         its_object text, its_op text)
+    RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        INSERT INTO cardx.user_log AS l
+            (user_id, kind, object_id, op, xid, changed_at)
+        VALUES (its_user, its_kind, its_object, its_op, pg_current_xact_id(),
+                now())
+        ON CONFLICT (user_id, kind, object_id) DO UPDATE
+            SET op = excluded.op, xid = excluded.xid,
+                changed_at = excluded.changed_at;
+
+        -- a row of this transaction alone: nobody waits for it
+        INSERT INTO cardx.outbox (effect, object)
+        VALUES ('wake', its_user || '/' || pg_current_xact_id())
+        ON CONFLICT (effect, object) DO NOTHING;
+    END;
+
+CREATE OR REPLACE FUNCTION cardx.log_card() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM cardx.log_add(new.user_id, 'card', new.card_id,
+        CASE WHEN new.deleted_at IS NULL THEN 'put' ELSE 'delete' END);
+
+    IF EXISTS (SELECT FROM cardx.grants g WHERE g.card_id = new.card_id) THEN
+        PERFORM cardx.outbox_add('holders', new.card_id);
+    END IF;
+
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION cardx.outbox_depth()
+    RETURNS TABLE (effect text, waiting bigint, oldest bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT e.effect, count(o.object),
+            coalesce(extract(epoch FROM now() - min(o.created_at)), 0)::bigint
+        FROM (SELECT unnest(ARRAY['card', 'holders', 'sms', 'terminal',
+                                  'thumbnail', 'wake'])
+              UNION
+              SELECT DISTINCT a.effect FROM cardx.outbox a) e (effect)
+        LEFT JOIN cardx.outbox o USING (effect)
+        GROUP BY e.effect
+        ORDER BY e.effect;
+    END;
+
+-- Takes users who are to be told out of the outbox; they are back in it if the
+-- caller does not commit.  A line says which change came before the ones that
+-- follow, "<xid>", and those, " <xid> <kind> <op> <object>" each; nothing but
+-- the user's id if there are too many to tell.  A row without a user: there
+-- are more that can not be told yet, since a transaction that began before
+-- theirs has not ended.
+CREATE FUNCTION cardx.wakes_take(page integer, most integer)
+    RETURNS TABLE (user_id text, line text)
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        WITH decided AS MATERIALIZED (
+            SELECT pg_snapshot_xmin(pg_current_snapshot()) AS bound),
+        waiting AS MATERIALIZED (
+            SELECT o.effect, o.object,
+                split_part(o.object, '/', 2)::xid8 AS xid
+            FROM cardx.outbox o
+            WHERE o.effect = 'wake'
+            ORDER BY o.due_at
+            LIMIT page),
+        due AS MATERIALIZED (
+            SELECT o.effect, o.object, w.xid
+            FROM waiting w
+            JOIN cardx.outbox o USING (effect, object)
+            WHERE w.xid < (SELECT d.bound FROM decided d)
+            FOR UPDATE OF o SKIP LOCKED),
+        gone AS (
+            DELETE FROM cardx.outbox o
+            USING due
+            WHERE o.effect = due.effect AND o.object = due.object),
+        woken AS (
+            SELECT split_part(due.object, '/', 1) AS user_id,
+                min(due.xid::text::bigint)::text::xid8 AS xid
+            FROM due
+            GROUP BY 1),
+        changed AS (
+            SELECT w.user_id, w.xid AS first, l.*
+            FROM woken w
+            CROSS JOIN LATERAL (
+                SELECT l.xid, l.kind, l.op, l.object_id
+                FROM cardx.user_log l
+                WHERE l.user_id = w.user_id AND l.xid >= w.xid
+                    AND l.xid < (SELECT d.bound FROM decided d)
+                ORDER BY l.xid, l.kind, l.object_id
+                LIMIT most + 1) l),
+        told AS (
+            SELECT c.user_id, c.first, count(*) AS n,
+                string_agg(concat_ws(' ', c.xid, c.kind, c.op, c.object_id),
+                           ' ' ORDER BY c.xid, c.kind, c.object_id) AS changes
+            FROM changed c
+            GROUP BY c.user_id, c.first)
+        SELECT w.user_id,
+            CASE WHEN t.n <= most THEN concat_ws(' ', coalesce((
+                SELECT l.xid
+                FROM cardx.user_log l
+                WHERE l.user_id = w.user_id AND l.xid < t.first
+                ORDER BY l.xid DESC
+                LIMIT 1), '0'), t.changes) ELSE '' END
+        FROM woken w
+        LEFT JOIN told t USING (user_id)
+        UNION ALL
+        SELECT NULL, NULL
+        WHERE EXISTS (SELECT FROM waiting w
+                      WHERE w.xid >= (SELECT d.bound FROM decided d));
+    END;
+
+-- The next fan-out, locked; those that have not begun come first, so that a
+-- small one waits for no more than a chunk of a large one.  state: 'write';
+-- 'tell' (and then write); 'wait': what is to be told first is not decided
+-- for every reader yet.
+CREATE FUNCTION cardx.fanout_take(OUT card_id text, OUT state text)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    row cardx.outbox;
+    f cardx.fanouts;
+BEGIN
+    SELECT * INTO row FROM cardx.outbox o
+    WHERE o.effect = 'holders' AND o.due_at <= clock_timestamp()
+    ORDER BY o.attempts > 0, o.due_at
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED;
+
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+
+    INSERT INTO cardx.fanouts AS g (card_id, generation)
+    VALUES (row.object, row.generation)
+    ON CONFLICT ON CONSTRAINT fanouts_pkey DO UPDATE
+        SET generation = excluded.generation, until = NULL, written = false,
+            after = CASE WHEN g.written THEN '' ELSE g.after END,
+            again = CASE WHEN g.written OR g.after = '' THEN NULL
+                ELSE g.after END
+        WHERE g.generation <> excluded.generation;
+
+    SELECT * INTO f FROM cardx.fanouts g WHERE g.card_id = row.object;
+
+    UPDATE cardx.outbox o
+    SET attempts = o.attempts + 1, due_at = clock_timestamp()
+    WHERE o.effect = 'holders' AND o.object = row.object;
+
+    card_id := row.object;
+    state := CASE WHEN f.xid IS NULL THEN 'write'
+        WHEN f.xid < pg_snapshot_xmin(pg_current_snapshot()) THEN 'tell'
+        ELSE 'wait' END;
+END
+$$;
+
+-- What the last chunk wrote, as wakes_take() gives it.  Who was changed again
+-- since then is told of that.
+CREATE FUNCTION cardx.fanout_tell(wanted text)
+    RETURNS TABLE (user_id text, line text)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f cardx.fanouts;
+BEGIN
+    UPDATE cardx.fanouts g
+    SET told_after = NULL, told_until = NULL, xid = NULL
+    FROM cardx.fanouts old
+    WHERE g.card_id = wanted AND old.card_id = g.card_id
+    RETURNING old.* INTO f;
+
+    RETURN QUERY
+    SELECT l.user_id, concat_ws(' ', coalesce((
+            SELECT p.xid
+            FROM cardx.user_log p
+            WHERE p.user_id = l.user_id AND p.xid < f.xid
+            ORDER BY p.xid DESC
+            LIMIT 1), '0'), l.xid, l.kind, l.op, l.object_id)
+    FROM cardx.contacts c
+    JOIN cardx.user_log l ON l.user_id = c.user_id AND l.kind = 'contact'
+        AND l.object_id = c.contact_id
+    WHERE c.card_id = wanted AND c.user_id > f.told_after
+        AND c.user_id <= f.told_until AND l.xid = f.xid;
+END
+$$;
+
+-- Writes the logs of the next holders and gives their ids; ends the fan-out
+-- when nothing is left to write or to tell.  A tombstone stays one: only who
+-- restores a contact undoes it.
+CREATE FUNCTION cardx.fanout_write(wanted text, page integer)
+    RETURNS SETOF text
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f cardx.fanouts;
+    holders text[];
+BEGIN
+    SELECT * INTO f FROM cardx.fanouts g WHERE g.card_id = wanted;
+
+    IF NOT f.written THEN
+        WITH held AS (
+            SELECT c.user_id, c.contact_id
+            FROM cardx.contacts c
+            WHERE c.card_id = wanted AND c.user_id > f.after
+                AND (f.until IS NULL OR c.user_id <= f.until)
+                AND c.deleted_at IS NULL
+            ORDER BY c.user_id
+            LIMIT page),
+        logged AS (
+            INSERT INTO cardx.user_log AS l
+                (user_id, kind, object_id, op, xid, changed_at)
+            SELECT h.user_id, 'contact', h.contact_id, 'put',
+                pg_current_xact_id(), now()
+            FROM held h
+            ON CONFLICT (user_id, kind, object_id) DO UPDATE
+                SET xid = excluded.xid, changed_at = excluded.changed_at)
+        SELECT array_agg(h.user_id) INTO holders FROM held h;
+    END IF;
+
+    IF holders IS NOT NULL THEN
+        f.told_after := f.after;
+        f.told_until := holders[cardinality(holders)];
+        f.xid := pg_current_xact_id();
+        f.after := f.told_until;
+    END IF;
+
+    IF coalesce(cardinality(holders), 0) < page THEN
+        f.written := f.again IS NULL;
+        f.until := f.again;
+        f.again := NULL;
+
+        IF NOT f.written THEN
+            f.after := '';
+        END IF;
+    END IF;
+
+    IF f.written AND f.xid IS NULL THEN
+        DELETE FROM cardx.fanouts g WHERE g.card_id = wanted;
+        DELETE FROM cardx.outbox o
+        WHERE o.effect = 'holders' AND o.object = wanted;
+    ELSE
+        UPDATE cardx.fanouts g
+        SET after = f.after, until = f.until, again = f.again,
+            written = f.written, told_after = f.told_after,
+            told_until = f.told_until, xid = f.xid
+        WHERE g.card_id = wanted;
+    END IF;
+
+    RETURN QUERY SELECT unnest(holders);
+END
+$$;
+
+DO $$
+DECLARE
+    signature text;
+BEGIN
+    FOREACH signature IN ARRAY ARRAY['wakes_take(integer, integer)',
+        'fanout_take()', 'fanout_tell(text)', 'fanout_write(text, integer)']
+    LOOP
+        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
+                       signature);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_fanout',
+                       signature);
+    END LOOP;
+END
+$$;
+
+COMMIT;

@@ -1,0 +1,78 @@
+-- What is new for a user.  Below `bound` all is decided: what is at or above
+-- it comes the next time.  A circle's log joins the user's own in `log`.
+
+-- A first reading, by kind and object after $1 and $2: whatever is there; what
+-- changes meanwhile is at or above the bound with which it began.
+-- name: updates_all
+with page as materialized (
+    select l.kind, l.object_id, l.op, l.xid, l.changed_at
+    from cardx.user_log l
+    where l.user_id = (select cardx.current_user_id()) and l.op = 'put'
+        and ($1::text is null or (l.kind, l.object_id) > ($1, $2))
+    order by l.kind, l.object_id
+    limit $3::integer + 1)
+select cardx.log_epoch(), pg_snapshot_xmin(pg_current_snapshot()),
+    coalesce((
+        select l.xid
+        from cardx.user_log l
+        where l.user_id = (select cardx.current_user_id())
+        order by l.xid desc
+        limit 1)::text::bigint + 1, 0),
+    p.xid, p.kind, p.object_id, p.op, cardx.rfc3339(p.changed_at)
+from (select) one
+left join page p on true
+order by p.kind, p.object_id;
+
+-- Since $1, and of that after $2 and $3.
+-- name: updates_since
+with decided as materialized (
+    select pg_snapshot_xmin(pg_current_snapshot()) as bound),
+page as materialized (
+    select l.kind, l.object_id, l.op, l.xid, l.changed_at
+    from cardx.user_log l
+    where l.user_id = (select cardx.current_user_id())
+        and l.xid >= $1::xid8 and l.xid < (select bound from decided)
+        and ($2::text is null
+             or (l.xid, l.kind, l.object_id) > ($1::xid8, $2, $3))
+    order by l.xid, l.kind, l.object_id
+    limit $4::integer + 1)
+select cardx.log_epoch(), d.bound,
+    coalesce((
+        select l.xid
+        from cardx.user_log l
+        where l.user_id = (select cardx.current_user_id())
+        order by l.xid desc
+        limit 1)::text::bigint + 1, 0),
+    p.xid, p.kind, p.object_id, p.op, cardx.rfc3339(p.changed_at)
+from decided d
+left join page p on true
+order by p.xid, p.kind, p.object_id;
+
+-- Objects as their own calls give them.
+-- name: updates_cards
+select c.card_id, jsonb_build_object(
+        'card_id', c.card_id,
+        'revision', c.revision,
+        'card', c.card,
+        'thumbnail', '/t/' || t.thumbnail_id,
+        'media', coalesce((
+            select jsonb_object_agg(m.kind, jsonb_build_object(
+                'address', '/v1/cards/' || m.card_id || '/media/' || m.kind,
+                'type', m.type,
+                'bytes', m.bytes))
+            from cardx.media m
+            where m.card_id = c.card_id and m.replaced_at is null), '{}'))
+from cardx.cards c
+left join cardx.thumbnails t on t.card_id = c.card_id and t.view = ''
+    and t.picture_version = c.picture_version and t.image is not null
+where c.card_id = any ($1::text[]) and c.deleted_at is null;
+
+-- name: updates_terminals
+select t.terminal_id, json_build_object(
+        'terminal_id', t.terminal_id::text,
+        'name', t.name,
+        'created_at', cardx.rfc3339(t.created_at),
+        'seen_at', cardx.rfc3339(t.seen_at),
+        'current', t.terminal_id = $2::integer)
+from cardx.terminals t
+where t.terminal_id = any ($1::text[]::integer[]) and t.signed_out_at is null;

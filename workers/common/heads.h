@@ -1,0 +1,28 @@
+/*
+ * Heads: where each user's log ends, for the edge (docs/changes.md).
+ *
+ * A head may be missing at any time: the edge then asks a worker, who writes
+ * it.  Whoever commits a change drops the head after that; a worker that finds
+ * none leaves a mark before it reads PostgreSQL, and writes the head only if
+ * the mark is still there.  So a head that stands has missed no change.
+ */
+
+#ifndef CX_HEADS_H
+#define CX_HEADS_H
+
+#include "projection.h"
+
+#define CX_HEAD_MARK 20 /* with its NUL */
+
+/* After a commit.  False: not confirmed; fanout comes back to it. */
+bool cx_head_drop(cx_projector_t *p, const char *user_id);
+
+/* Before PostgreSQL is read.  False: there is nothing to be written. */
+bool cx_head_begin(cx_projector_t *p, const char *user_id,
+                   char mark[CX_HEAD_MARK]);
+
+/* Afterwards: the head, as core/cx_changes.h has it. */
+void cx_head_settle(cx_projector_t *p, const char *user_id,
+                    const char mark[CX_HEAD_MARK], const char *head);
+
+#endif

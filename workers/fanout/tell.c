@@ -1,0 +1,292 @@
+#include "tell.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "cx_buf.h"
+#include "cx_changes.h"
+#include "cx_projection.h"
+#include "log.h"
+#include "tell.sql.h"
+
+#define WAKES "256"       /* users at once */
+#define CHANGES_MAX "16"  /* of one user in a message */
+#define MESSAGE_MAX 65536 /* bytes; more users: another message */
+
+/* A chunk ends after 25 ms: its size follows what the last ones took. */
+#define CHUNK_MS 15
+#define CHUNK_FIRST 200
+#define CHUNK_MIN 16
+#define CHUNK_MAX 4000
+
+
+void
+cx_tell_init(cx_tell_t *tell, cx_projector_t *p)
+{
+    tell->p = p;
+    tell->bulk = NULL;
+    tell->page = CHUNK_FIRST;
+}
+
+
+static bool
+bulk_ready(cx_tell_t *tell)
+{
+    if (tell->bulk == NULL) {
+        tell->bulk = cx_bulk_open(NULL, tell->p->settings);
+    }
+
+    return tell->bulk != NULL;
+}
+
+
+/* Waits for what was sent.  A link that has failed is not used again. */
+static bool
+bulk_done(cx_tell_t *tell)
+{
+    if (cx_bulk_collect(tell->bulk)) {
+        return true;
+    }
+
+    talloc_free(tell->bulk);
+    tell->bulk = NULL;
+
+    return false;
+}
+
+
+/* Heads of the users in the first column: who polls now asks a worker. */
+static void
+drop_heads(cx_tell_t *tell, const PGresult *rows)
+{
+    int i;
+    char name[CX_NAME_MAX];
+    const char *user_id;
+
+    for (i = 0; i < PQntuples(rows); i++) {
+        user_id = cx_pg_text(rows, i, 0);
+
+        if (user_id != NULL && strlen(user_id) == CX_ID_LEN) {
+            cx_head_name(name, user_id);
+            cx_bulk_word(tell->bulk, "DEL");
+            cx_bulk_word(tell->bulk, name);
+            cx_bulk_send(tell->bulk);
+        }
+    }
+}
+
+
+static void
+publish(cx_tell_t *tell, unsigned channel, const cx_buf_t *message)
+{
+    char name[CX_NAME_MAX];
+
+    cx_wake_name(name, channel);
+    cx_bulk_word(tell->bulk, "PUBLISH");
+    cx_bulk_word(tell->bulk, name);
+    cx_bulk_bytes(tell->bulk, message->data, message->len);
+    cx_bulk_send(tell->bulk);
+}
+
+
+/* Rows of user, line and epoch: one message for each channel, which carries
+ * all of its users. */
+static void
+wake(cx_tell_t *tell, TALLOC_CTX *ctx, const PGresult *rows)
+{
+    int i;
+    unsigned channel;
+    cx_buf_t *messages, *m;
+    const char *user_id, *line;
+
+    messages = cx_must(talloc_zero_array(ctx, cx_buf_t, CX_WAKE_CHANNELS));
+
+    for (i = 0; i < PQntuples(rows); i++) {
+        user_id = cx_pg_text(rows, i, 0);
+        line = cx_pg_text(rows, i, 1);
+
+        if (user_id == NULL || strlen(user_id) != CX_ID_LEN) {
+            continue;
+        }
+
+        channel = cx_wake_channel(user_id);
+        m = &messages[channel];
+
+        if (m->len > MESSAGE_MAX) {
+            publish(tell, channel, m);
+            m->len = 0;
+        }
+
+        if (m->ctx == NULL) {
+            cx_buf_init(m, messages);
+        }
+
+        if (m->len == 0) {
+            cx_buf_puts(m, cx_pg_text(rows, i, 2));
+            cx_buf_putc(m, '\n');
+        }
+
+        cx_buf_puts(m, user_id);
+
+        if (line[0] != '\0') {
+            cx_buf_putc(m, ' ');
+            cx_buf_puts(m, line);
+        }
+
+        cx_buf_putc(m, '\n');
+    }
+
+    for (channel = 0; channel < CX_WAKE_CHANNELS; channel++) {
+        if (messages[channel].len > 0) {
+            publish(tell, channel, &messages[channel]);
+        }
+    }
+
+    talloc_free(messages);
+}
+
+
+/* Told before the commit that takes the rows out of the outbox: at least
+ * once.  What they are told of has been committed long since. */
+cx_tell_rc_t
+cx_tell_wakes(cx_tell_t *tell)
+{
+    int n;
+    bool waiting;
+    PGresult *rows;
+    TALLOC_CTX *ctx;
+    cx_tell_rc_t rc;
+
+    if (!bulk_ready(tell)) {
+        return CX_TELL_AWAY;
+    }
+
+    rc = CX_TELL_AWAY;
+    ctx = cx_must(talloc_new(NULL));
+
+    if (cx_pg_begin(tell->p->pg) != CX_PG_OK
+        || cx_pg_query(tell->p->pg, ctx, &rows, &SQL_WAKES_TAKE, WAKES,
+                       CHANGES_MAX)
+               != CX_PG_OK) {
+        goto done;
+    }
+
+    n = PQntuples(rows);
+    waiting = n > 0 && cx_pg_text(rows, n - 1, 0) == NULL;
+    drop_heads(tell, rows);
+    wake(tell, ctx, rows);
+
+    if (bulk_done(tell) && cx_pg_commit(tell->p->pg) == CX_PG_OK) {
+        rc = n > (waiting ? 1 : 0) ? CX_TELL_MORE
+             : waiting             ? CX_TELL_SOON
+                                   : CX_TELL_IDLE;
+    }
+
+done:
+
+    cx_pg_rollback(tell->p->pg);
+    talloc_free(ctx);
+
+    return rc;
+}
+
+
+/* Tells of the last chunk, and writes the next one. */
+static bool
+chunk(cx_tell_t *tell, TALLOC_CTX *ctx, const char *card_id, bool told)
+{
+    char page[16];
+    PGresult *rows;
+
+    if (told) {
+        if (cx_pg_query(tell->p->pg, ctx, &rows, &SQL_FANOUT_TELL, card_id)
+            != CX_PG_OK) {
+            return false;
+        }
+
+        drop_heads(tell, rows);
+        wake(tell, ctx, rows);
+
+        if (!cx_bulk_flush(tell->bulk)) {
+            return false;
+        }
+    }
+
+    snprintf(page, sizeof(page), "%d", tell->page);
+
+    if (cx_pg_query(tell->p->pg, ctx, &rows, &SQL_FANOUT_WRITE, card_id, page)
+        != CX_PG_OK) {
+        return false;
+    }
+
+    /* before the commit, too: from then on no head may stand that does not
+     * know of it, whoever is killed */
+    drop_heads(tell, rows);
+
+    return true;
+}
+
+
+static void
+adapt(cx_tell_t *tell, int64_t ms)
+{
+    int page;
+
+    page = ms > CHUNK_MS ? (int) (tell->page * CHUNK_MS / ms)
+                         : tell->page + tell->page / 4;
+    tell->page = page < CHUNK_MIN   ? CHUNK_MIN
+                 : page > CHUNK_MAX ? CHUNK_MAX
+                                    : page;
+}
+
+
+cx_tell_rc_t
+cx_tell_holders(cx_tell_t *tell)
+{
+    bool ok;
+    int64_t began;
+    PGresult *row;
+    TALLOC_CTX *ctx;
+    cx_tell_rc_t rc;
+    const char *card_id, *state;
+
+    if (!bulk_ready(tell)) {
+        return CX_TELL_AWAY;
+    }
+
+    rc = CX_TELL_AWAY;
+    began = cx_monotonic_ms();
+    ctx = cx_must(talloc_new(NULL));
+
+    if (cx_pg_begin(tell->p->pg) != CX_PG_OK
+        || cx_pg_query(tell->p->pg, ctx, &row, &SQL_FANOUT_TAKE) != CX_PG_OK) {
+        goto done;
+    }
+
+    card_id = cx_pg_text(row, 0, 0);
+
+    if (card_id == NULL) {
+        rc = CX_TELL_IDLE;
+        goto done;
+    }
+
+    state = cx_pg_text(row, 0, 1);
+    ok = strcmp(state, "wait") == 0
+         || chunk(tell, ctx, card_id, strcmp(state, "tell") == 0);
+
+    if (bulk_done(tell) && ok && cx_pg_commit(tell->p->pg) == CX_PG_OK) {
+        rc = strcmp(state, "wait") == 0 ? CX_TELL_SOON : CX_TELL_MORE;
+
+        if (rc == CX_TELL_MORE) {
+            adapt(tell, cx_monotonic_ms() - began);
+        }
+    }
+
+done:
+
+    cx_pg_rollback(tell->p->pg);
+    talloc_free(ctx);
+
+    return rc;
+}

@@ -1,0 +1,15 @@
+-- Telling users of changes (tell.c; migrations/deploy/fan_out.sql).
+
+-- name: wakes_take
+select w.user_id, w.line, cardx.log_epoch()
+from cardx.wakes_take($1::integer, $2::integer) w
+
+-- name: fanout_take
+select card_id, state from cardx.fanout_take()
+
+-- name: fanout_tell
+select t.user_id, t.line, cardx.log_epoch()
+from cardx.fanout_tell($1) t
+
+-- name: fanout_write
+select holder from cardx.fanout_write($1, $2::integer) holder
