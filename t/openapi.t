@@ -292,6 +292,21 @@ subtest 'signing in' => sub {
 };
 
 
+subtest 'changes' => sub {
+    my $first = call(getUpdates => 200, \%me);
+    my %since = (%me, since => $first->{token});
+    call(getUpdates => 204, \%since);
+    call(getUpdates => 200, { %me, with => 'objects' });
+    call(getUpdates => '410 unknown_token', { %me, since => 'x' });
+    call(getUpdates => '422 invalid_wait', { %since, wait => 56 });
+    call(getUpdates => '422 invalid_with', { %since, with => 'x' });
+    call(drawTicket => 200, \%me);
+    call(drawTicket => 200, { %me, 'Idempotency-Key' => 'ticket' });
+    call(drawTicket => '422 idempotency_key_reused',
+        { %me, 'Idempotency-Key' => 'ticket' }, 'another body');
+};
+
+
 subtest 'web push' => sub {
     my %subscription = (
         endpoint => 'https://updates.push.services.mozilla.com/wpush/v2/a',

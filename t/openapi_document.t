@@ -20,8 +20,8 @@ my $ROOT = $CardxTest::ROOT;
 my $json = JSON::PP->new->utf8->allow_nonref;
 my %used;
 
-# nginx's own requests for what it keeps in its cache.
-my %internal = map { $_ => 1 } 'GET /';
+# nginx's own requests: for what it keeps in its cache, and for a stream.
+my %internal = map { $_ => 1 } 'GET /', 'GET /-/changes';
 
 subtest 'the document is an OpenAPI document' => sub {
     like($document->{openapi}, qr/^3\.1\.\d+$/, 'of 3.1');

@@ -535,7 +535,7 @@ cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
     bool ok;
     TALLOC_CTX *ctx;
     const char *message;
-    char name[CX_NAME_MAX], seconds[24];
+    char name[CX_NAME_MAX], channel[CX_NAME_MAX], seconds[24];
 
     ctx = talloc_new(NULL);
     terminal_name(name, user_id, terminal_id);
@@ -544,11 +544,11 @@ cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
         decimal(seconds, sizeof(seconds), GONE_TERMINAL_SECONDS), NULL));
 
     if (ok) {
-        cx_wake_name(name, cx_wake_channel(user_id));
+        cx_wake_name(channel, cx_wake_channel(user_id));
         message = cx_must(talloc_asprintf(
             ctx, CX_NO_EPOCH "\n%s !%" PRIu32 "\n", user_id, terminal_id));
         ok = is_done(
-            cx_redis_words(p->redis, ctx, "PUBLISH", name, message, NULL));
+            cx_redis_words(p->redis, ctx, "PUBLISH", channel, message, NULL));
     }
 
     talloc_free(ctx);
