@@ -464,7 +464,12 @@ subtest 'cards' => sub {
         call(changeAccount => "422 invalid_$wrong->[0]", \%me, { @$wrong });
     }
     call(changeAccount => '422 not_writable', \%me, { phone => $PHONE });
-    call(changeAccount => '422 match_unavailable', \%me, { match => {} });
+    call(changeAccount => 200, \%me, { match => { on => \0,
+        fields => ['phones', 'emails'] } });
+    call(changeAccount => 200, \%me, { match => undef });
+    call(changeAccount => '422 invalid_match', \%me, { match => 1 });
+    call(changeAccount => '422 invalid_fields', \%me,
+        { match => { fields => [7] } });
 
     ok(call(putOwnCard => 200, \%me, { %$card, updated =>
         '2001-01-01T00:00:00Z' })->{unchanged}, 'an older copy');

@@ -46,7 +46,7 @@ subtest 'the account' => sub {
     like(delete $r->{json}{created_at}, qr/^20\d\d-\d\d-\d\dT[\d:]{8}Z$/);
     is_deeply($r->{json}, { user_id => $me->{user_id}, phone => $PHONE,
         nickname => undef, own_card_id => undef, locale => undef,
-        approvals => [], notices => [] });
+        match => { on => JSON::PP::true(), fields => undef }, approvals => [], notices => [] });
     is_problem($t->get('/v1/me'), 401, 'unauthorized', 'not for nobody');
 
     my $patch = sub { $t->patch('/v1/me', $_[0], \%mine) };
@@ -68,7 +68,7 @@ subtest 'the account' => sub {
         [ { own_card_id => 7 }, 'invalid_own_card_id' ],
         map({ [ { locale => $_ }, 'invalid_locale' ] } 'x', 'zh_CN', 'zh-',
             '-zh', '12', 'english12', 'en--us', 'x' x 36, '中'),
-        [ { match => { on => JSON::PP::true() } }, 'match_unavailable' ],
+        [ { match => { on => 'yes' } }, 'invalid_match' ],
         [ { phone => '+8613800138009' }, 'not_writable' ],
         [ { user_id => $stranger->{user_id} }, 'not_writable' ]);
     is_problem($patch->({ nickname => 'no', %{ $_->[0] } }), 422, $_->[1],

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "crypto.h"
+#include "cx_jscontact.h"
 #include "me.sql.h"
 #include "request.h"
 #include "sign_in.h"
@@ -104,17 +105,11 @@ only_writable(cx_request_t *r)
     for (i = 0; i < r->json->n; i++) {
         name = r->json->items[i]->name;
 
-        if (strcmp(name, "match") == 0) {
-            cx_problem(r, 422, "match_unavailable",
-                       "Matching of address books is not offered here.");
-            return false;
-        }
-
         if (strcmp(name, "nickname") != 0 && strcmp(name, "own_card_id") != 0
-            && strcmp(name, "locale") != 0) {
+            && strcmp(name, "locale") != 0 && strcmp(name, "match") != 0) {
             cx_problem(r, 422, "not_writable",
-                       "Only `nickname`, `own_card_id` and `locale` can be "
-                       "changed here.");
+                       "Only `nickname`, `own_card_id`, `locale` and `match` "
+                       "can be changed here.");
             return false;
         }
     }
@@ -131,16 +126,88 @@ names(const cx_request_t *r, const char *name)
 }
 
 
+/* What of `match` is to be another; as parameters. */
+typedef struct {
+    const char *names_on;
+    const char *on;
+    const char *names_fields;
+    const char *fields;
+} match_patch_t;
+
+
+/* Who is known by address books, and by which fields (D5).  `null` is what an
+ * account begins with.  False: answered. */
+static bool
+read_match(cx_request_t *r, match_patch_t *m)
+{
+    size_t i;
+    char **fields;
+    const char *why;
+    const cx_json_t *match, *on;
+
+    match = cx_json_get(r->json, "match");
+    on = cx_json_get(match, "on");
+    m->names_on = m->names_fields = "f";
+    m->on = m->fields = NULL;
+
+    if (match == NULL) {
+        return true;
+    }
+
+    if (match->type == CX_JSON_NULL) {
+        m->names_on = m->names_fields = m->on = "t";
+        return true;
+    }
+
+    for (i = 0; match->type == CX_JSON_OBJECT && i < match->n
+                && (strcmp(match->items[i]->name, "on") == 0
+                    || strcmp(match->items[i]->name, "fields") == 0);
+         i++) {
+        /* void */
+    }
+
+    if (match->type != CX_JSON_OBJECT || i < match->n
+        || (on != NULL && on->type != CX_JSON_BOOLEAN
+            && on->type != CX_JSON_NULL)) {
+        cx_problem(r, 422, "invalid_match",
+                   "`match` must be {\"on\": true or false, \"fields\": a "
+                   "list}, or a part of that.");
+        return false;
+    }
+
+    why = cx_fields_read(r, cx_json_get(match, "fields"), &fields);
+
+    if (why != NULL) {
+        cx_problem(r, 422, "invalid_fields", "%s", why);
+        return false;
+    }
+
+    if (on != NULL) {
+        m->names_on = "t";
+        m->on = on->type == CX_JSON_NULL || on->boolean ? "t" : "f";
+    }
+
+    if (cx_json_get(match, "fields") != NULL) {
+        m->names_fields = "t";
+        m->fields = cx_pg_array(r, fields);
+    }
+
+    return true;
+}
+
+
 static void
 me_patch(cx_request_t *r)
 {
     PGresult *result;
+    match_patch_t match;
     const char *nickname, *card_id, *locale;
 
     if (!only_writable(r)
         || !cx_body_text(r, "nickname", NICKNAME_MAX, &nickname)
         || !cx_body_text(r, "own_card_id", CX_ID_LEN, &card_id)
-        || !cx_body_text(r, "locale", LOCALE_MAX, &locale)) {
+        || !cx_body_text(r, "locale", LOCALE_MAX, &locale)
+        || !read_match(r, &match)) {
         return;
     }
 
@@ -164,8 +231,8 @@ me_patch(cx_request_t *r)
     }
 
     if (!cx_query(r, &result, &SQL_ME_PATCH, names(r, "nickname"), nickname,
-                  names(r, "own_card_id"), card_id, names(r, "locale"),
-                  locale)) {
+                  names(r, "own_card_id"), card_id, names(r, "locale"), locale,
+                  match.names_on, match.on, match.names_fields, match.fields)) {
         return;
     }
 
@@ -174,6 +241,7 @@ me_patch(cx_request_t *r)
     }
 
     cx_me_answer(r);
+    cx_wake(r, "fanout");
 
     return;
 

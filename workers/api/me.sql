@@ -14,6 +14,7 @@ select json_build_object(
          where c.user_id = u.user_id and c.deleted_at is null
          order by c.created_at, c.card_id limit 1)),
     'locale', u.locale,
+    'match', json_build_object('on', u.match_on, 'fields', u.match_fields),
     'created_at', cardx.rfc3339(u.created_at),
     'approvals', coalesce((
         select json_agg(json_build_object(
@@ -32,12 +33,23 @@ select json_build_object(
 from cardx.users u
 where u.user_id = cardx.current_user_id();
 
--- $1, $3, $5: whether the patch names the member that follows
+-- $1, $3, $5, $7, $9: whether the patch names the member that follows.  Who
+-- names no card any more names the oldest.
 -- name: me_patch
 update cardx.users u
 set nickname = case when $1::boolean then $2 else u.nickname end,
-    own_card_id = case when $3::boolean then $4 else u.own_card_id end,
-    locale = case when $5::boolean then $6 else u.locale end
+    own_card_id = case when $3::boolean
+        then coalesce($4, (
+            select c.card_id
+            from cardx.cards c
+            where c.user_id = u.user_id and c.deleted_at is null
+            order by c.created_at, c.card_id
+            limit 1))
+        else u.own_card_id end,
+    locale = case when $5::boolean then $6 else u.locale end,
+    match_on = case when $7::boolean then $8::boolean else u.match_on end,
+    match_fields = case when $9::boolean then $10::text[]
+        else u.match_fields end
 where u.user_id = cardx.current_user_id()
     and ($4::text is null or exists (
         select from cardx.cards c

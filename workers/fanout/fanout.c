@@ -15,6 +15,7 @@
 #include "cx_id.h"
 #include "fanout.sql.h"
 #include "log.h"
+#include "match_books.h"
 #include "outbox.h"
 #include "process.h"
 #include "rebuild.h"
@@ -28,6 +29,7 @@
 #define REBUILD_EVERY 1000 /* ms between two tries to begin */
 
 typedef struct {
+    const cx_settings_t *settings;
     cx_projector_t p;
     cx_tell_t tell;
     cx_rebuild_t *rebuild; /* or NULL */
@@ -127,6 +129,10 @@ handle(void *data, TALLOC_CTX *ctx, const cx_outbox_item_t *item)
 {
     fanout_t *f = data;
 
+    if (strcmp(item->effect, "match") == 0) {
+        return cx_match_user(f->p.pg, f->settings, ctx, item->object);
+    }
+
     return strcmp(item->effect, "card") == 0
                ? handle_card(f, ctx, item->object)
                : handle_terminal(f, ctx, item->object);
@@ -186,7 +192,7 @@ sweep(fanout_t *f, TALLOC_CTX *ctx, int64_t now)
 
     /* in small steps, one a round, until there is nothing left */
     if (cx_pg_query(f->p.pg, ctx, &row, &SQL_SWEEP) != CX_PG_OK
-        || cx_pg_integer(row, 0, 0) == 0) {
+        || (cx_pg_integer(row, 0, 0) == 0 && !cx_match_sweep(f->p.pg, ctx))) {
         f->swept = now;
     }
 }
@@ -348,6 +354,7 @@ main(int argc, char **argv)
     settings = cx_process_start(argc, argv, "cardx-fanout");
 
     memset(&f, 0, sizeof(f));
+    f.settings = settings;
     cx_projector_init(&f.p, settings, settings->postgresql_fanout);
     cx_tell_init(&f.tell, &f.p);
     f.tried = -REBUILD_EVERY;
@@ -356,7 +363,7 @@ main(int argc, char **argv)
         .settings = settings,
         .pg = f.p.pg,
         .name = "fanout",
-        .effects = "{card,terminal}",
+        .effects = "{card,match,terminal}",
         .batch = BATCH,
         .retry_max = RETRY_MAX,
         .data = &f,
