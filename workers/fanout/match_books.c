@@ -10,8 +10,8 @@
 #include "log.h"
 #include "match_books.sql.h"
 
-#define TURN 100 /* ms for one user, then it is the others' */
-#define PAGE 500 /* numbers that are hashed anew at once */
+#define TURN 100  /* ms for one user, then it is the others' */
+#define PAGE 2000 /* numbers that are hashed anew at once */
 
 /* Numbers on their way back into the database; arrays as parameters. */
 typedef struct {
