@@ -35,7 +35,8 @@ my $PATIENCE = 20;
 # Options: fake => 1 for a fake Redis; redis_options, http, server: text put
 # into cardx_redis, http {} and server {}; workers, master; redis_started => 0
 # leaves Redis out at first; not_ready => 1 leaves cardx:ready out; fallback
-# => 0 configures none.
+# => 0 configures none; cache => '4m' gives it a cache of that size, and each
+# answer the header Edge-Status.
 sub new {
     my ($class, %options) = @_;
     my $self = bless {
@@ -139,6 +140,8 @@ sub write_conf {
     my $fallback = $self->{fallback} ? 'cardx_fallback @worker;' : '';
     my $temp = join '', map { "    ${_}_temp_path $d/tmp;\n" }
         qw(client_body proxy fastcgi uwsgi scgi);
+    my $cache = $self->{cache} ? "cardx_cache zone=cards:$self->{cache};\n"
+        . "    add_header Edge-Status \$cardx_status always;" : '';
     my $redis = $self->{redis_address} || "unix:$self->{socket}";
 
     write_file("$d/nginx.conf", <<"END");
@@ -164,6 +167,7 @@ $temp
 
     cardx_redis $redis $self->{redis_options};
     cardx_id_key id.key;
+    $cache
     $fallback
     cardx_media \@media;
 $self->{http}
@@ -282,6 +286,42 @@ sub await_ready {
         $good = $status == 200 ? $good + 1 : 0;
         $good >= 8 * $self->{workers};
     }) or die 'nginx does not answer from Redis: ' . $self->error_log;
+}
+
+# What $cardx_status says of a request, in a configuration with a cache.
+sub said {
+    my ($self, @request) = @_;
+    return $self->get(@request)->{headers}{'edge-status'} // '';
+}
+
+# Until the cache serves: its lease begins once Redis is heard.
+sub await_cache {
+    my ($self) = @_;
+    my $path = '/t/' . $self->thumbnail('cached');
+    return await(sub { $self->said($path) eq 'cached' });
+}
+
+# Publishes what is to be forgotten, names in Redis or *; the number of caches
+# that have acknowledged it.
+sub forget {
+    my ($self, @names) = @_;
+    my $nonce = unpack 'H*', random_bytes(8);
+    my %zones = @{ $self->redis('HGETALL', 'cardx:{zones}') };
+    delete $zones{since};
+    $self->redis('PUBLISH', 'cardx:forget', join ' ', $nonce,
+        map { $_ eq '*' ? $_ : sprintf '%08x', object($_) } @names);
+    await(sub { !grep { !$self->redis('EXISTS',
+        "cardx:{zones}:ack:$nonce:$_") } keys %zones }, 1);
+    return scalar grep { $self->redis('EXISTS',
+        "cardx:{zones}:ack:$nonce:$_") } keys %zones;
+}
+
+# cx_object()
+sub object {
+    my ($name) = @_;
+    my $h = 2166136261;
+    $h = (($h ^ $_) * 16777619) & 0xffffffff for unpack 'C*', $name;
+    return $h ^ ($h >> 15);
 }
 
 # nginx -t of the present configuration: output, and success.

@@ -1,0 +1,159 @@
+#!/usr/bin/perl
+# What was revoked is never answered after the 204, by whatever cache: a short
+# bench/stale, and what happens when a cache can not be told.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use CardxTest;
+use CardxTest::Stale;
+
+my $t = CardxTest->new->start;
+my $me = $t->register('+8613800138000');
+my %mine = (token => $me->{access_token});
+my $edge = CardxTest::Stale::edge($t, 1);
+my $edge_url = "http://127.0.0.1:$edge->{port}";
+
+sub leases {
+    my %zones = @{ $t->redis('HGETALL', 'cardx:{zones}') };
+    delete $zones{since};
+    return scalar keys %zones;
+}
+
+ok($t->wait_for(sub { leases() == 2 }), 'two caches');
+
+my $card = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
+    name => { full => 'Anna' }, titles => { t => { name => 'First' } } },
+    \%mine)->{json}{card_id};
+
+sub draw {
+    return $t->post("/v1/cards/$card/keys", { ttl => 600 }, \%mine)->{json};
+}
+
+sub revoke {
+    my ($key) = @_;
+    return $t->delete("/v1/cards/$card/keys/$key->{key_id}", undef, \%mine);
+}
+
+sub fetch { my ($at, $key) = @_; return $t->get("$at$key->{link}") }
+
+# Until both have it from their caches.
+sub cached {
+    my ($key) = @_;
+    for my $at ($t->url, $edge_url) {
+        fetch($at, $key)->{status} == 200 or return for 1 .. 4;
+    }
+    return 1;
+}
+
+# --- each change is seen at every edge ---------------------------------------
+
+my $key = draw();
+ok(cached($key), 'a card');
+
+for my $n (1 .. 10) {
+    my $r = $t->patch("/v1/cards/$card",
+        { titles => { t => { name => "Title $n" } } }, \%mine);
+    is($r->{status}, 200, "change $n");
+    for my $at ($t->url, $edge_url) {
+        is(fetch($at, $key)->{json}{titles}{t}{name}, "Title $n", 'is seen')
+            for 1 .. 2;
+    }
+}
+
+my $r = $t->patch("/v1/cards/$card", { titles => undef }, \%mine);
+is($r->{status}, 200, 'narrowed');
+unlike(fetch($_, $key)->{body}, qr/Title/, 'is seen')
+    for $t->url, $edge_url;
+
+my $second = $t->sign_in('+8613800138000', $me->{initial_password});
+my %second = (token => $second->{access_token});
+for my $at ($t->url, $edge_url) {
+    is($t->get("$at/v1/me", undef, \%second)->{status}, 200, 'signed in')
+        for 1 .. 4;
+}
+is($t->delete("/v1/me/terminals/$second->{terminal_id}", undef,
+    \%mine)->{status}, 204, 'signed out');
+is($t->get("$_/v1/me", undef, \%second)->{status}, 401, 'is seen')
+    for $t->url, $edge_url;
+
+# --- a cache that does not hear ----------------------------------------------
+
+my @workers = do {
+    open my $in, '<', "/proc/$edge->{pid}/task/$edge->{pid}/children" or die;
+    split ' ', <$in>;
+};
+
+# All at once: which one hears does not matter.
+my ($unsure, $sure) = (draw(), draw());
+ok(cached($unsure) && cached($sure), 'cached');
+kill 'STOP', @workers;
+my $start = time;
+$r = revoke($unsure);
+my $took = time - $start;
+is($r->{status}, 503, 'an edge stands still: not yet in force');
+is($r->{json}{code}, 'not_yet_in_force', 'and says so');
+cmp_ok($took, '<', 5, 'soon');
+ok($t->wait_for(sub { revoke($unsure)->{status} == 204 }, 5),
+    'in force when its lease has ended');
+is(revoke($sure)->{status}, 204, 'and so is another');
+kill 'CONT', @workers;
+is(fetch($edge_url, $_)->{status}, 404, 'it goes on, and knows')
+    for $unsure, $sure;
+
+kill 'KILL', @workers;
+my $killed = draw();
+ok($t->wait_for(sub { revoke($killed)->{status} == 204 }, 5),
+    'killed: in force in the end');
+ok($t->wait_for(sub { eval { cached($key) } }, 10), 'it is back');
+
+# --- Redis has forgotten who has a lease -------------------------------------
+
+my $flushed = draw();
+ok(cached($flushed), 'cached');
+$t->redis('FLUSHALL');
+$r = revoke($flushed);
+is($r->{status}, 503, 'flushed: nothing is confirmed');
+ok($t->wait_for(sub { revoke($flushed)->{status} == 204 }, 5),
+    'but a second later');
+is(fetch($_, $flushed)->{status}, 404, 'revoked') for $t->url, $edge_url;
+
+# --- a rebuild keeps leases --------------------------------------------------
+
+$t->wait_for(sub { ($t->redis('GET', 'cardx:ready') // '') ne '' });
+CardxTest::capture("$t->{build}/cardx-fanout", "$t->{var}/conf/cardx.conf",
+    'rebuild');
+my $rebuilt = draw();
+is(revoke($rebuilt)->{status}, 204, 'rebuilt: a denial is confirmed');
+
+# --- many, and calamities ----------------------------------------------------
+
+my $all = CardxTest::Stale::run($t, [$edge], fetches => 3000, seconds => 8);
+is($all->{stale}, 0, "none of $all->{fetches} fetches is stale");
+cmp_ok($all->{fetches}, '>', 0, 'there were some');
+is($all->{other}, 0, 'all others are 404');
+
+my $calamity = 0;
+$all = CardxTest::Stale::run($t, [$edge], fetches => 2000, seconds => 8,
+    disturb => sub {
+        my $holder = CardxTest::Stale::holder($edge);
+        sleep 0.4 + rand 0.4;
+        if ($calamity++ % 2) {
+            $t->redis_command('FLUSHALL');
+
+        } elsif ($holder) {
+            kill 'KILL', $holder;
+        }
+    });
+is($all->{stale}, 0, "calamities: none of $all->{fetches} fetches is stale");
+cmp_ok($all->{fetches}, '>', 0, 'there were some');
+
+is(CardxTest::Stale::end($edge), 0, 'the other nginx ends by itself');
+$t->finish;
+done_testing;
