@@ -313,3 +313,33 @@ cx_object(const char *name, size_t len)
 
     return h ^ (h >> 15);
 }
+
+
+size_t
+cx_scans_name(char *out, char digit)
+{
+    char *p;
+
+    p = copy_literal(out, CX_SCANS_PREFIX);
+    *p++ = digit;
+    *p++ = '}';
+
+    return finish(out, p);
+}
+
+
+size_t
+cx_own_name(char *out, const char *name, unsigned mark)
+{
+    char *p;
+
+    p = copy(out, name, strlen(name));
+
+    if (mark < CX_SLOTS) {
+        p = copy_literal(p, ":{");
+        p += cx_slot_tag(p, mark);
+        *p++ = '}';
+    }
+
+    return finish(out, p);
+}

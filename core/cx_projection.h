@@ -7,6 +7,9 @@
  * cx_hash_name() of a SHA-256, a <view> is empty when all fields show, else
  * cx_view_name() of the list of fields.  See docs/projection.md.
  *
+ * In a cluster each node has a cardx:epoch and a cardx:ready of its own, with
+ * :{<tag>} behind them, see cx_cluster.h.
+ *
  * cardx:epoch                     drawn anew before each rebuild
  * cardx:ready                     run_id of the server it is complete for
  * cardx:card:{<card_id>}          hash:
@@ -19,7 +22,8 @@
  * cardx:terminal:{<user_id>}:<terminal_id>   CX_GONE signed out, CX_DOUBT
  * cardx:thumb:<thumbnail_id>      WebP, or empty: gone
  * cardx:q:<hash name>             "<expires> <card_id>", or CX_GONE
- * cardx:scans                     hash: <hash name> -> scans not yet counted
+ * cardx:scans:{<digit>}           hash: <hash name> -> scans not yet counted;
+ *                                 in 16 of them, by the name's first digit
  * cardx:{zones}                   hash: caches at the edge, by their ids, and
  *                                 the end of each one's lease (ms); since: the
  *                                 run_id and from when on all are known
@@ -37,11 +41,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cx_cluster.h"
 #include "cx_id.h"
 
 #define CX_EPOCH "cardx:epoch"
 #define CX_READY "cardx:ready"
-#define CX_SCANS "cardx:scans"
+#define CX_SCANS_PREFIX "cardx:scans:{"
 
 #define CX_ZONES "cardx:{zones}"
 #define CX_ACK_PREFIX "cardx:{zones}:ack:"
@@ -149,6 +154,11 @@ size_t cx_wake_name(char *out, unsigned channel);
 unsigned cx_wake_channel(const char *user_id);
 
 size_t cx_key_field(char *out, const unsigned char *key_hash);
+size_t cx_scans_name(char *out, char digit);
+
+/* CX_EPOCH or CX_READY of the node with that mark; CX_SLOTS: of the one server
+ * that there is. */
+size_t cx_own_name(char *out, const char *name, unsigned mark);
 
 /* What caches know a name in Redis by.  Different names may have the same:
  * then both are forgotten. */

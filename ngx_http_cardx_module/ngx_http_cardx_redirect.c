@@ -267,7 +267,8 @@ ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id,
 static void
 ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx)
 {
-    char                        name[CX_HASH_NAME + 1];
+    char                        name[CX_HASH_NAME + 1], counts[CX_NAME_MAX];
+    size_t                      len;
     u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
     ngx_http_cardx_loc_conf_t  *clcf;
 
@@ -277,7 +278,10 @@ ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx)
 
     p = ngx_http_cardx_command(command, 4);
     p = ngx_http_cardx_literal(p, "HINCRBY");
-    p = ngx_http_cardx_literal(p, CX_SCANS);
+
+    len = cx_scans_name(counts, name[0]);
+    p = ngx_http_cardx_argument(p, counts, len);
+
     p = ngx_http_cardx_argument(p, name, CX_HASH_NAME);
     p = ngx_http_cardx_literal(p, "1");
 

@@ -15,7 +15,8 @@ my $key = $edge->key($card);
 my $name = $edge->hash_name($key);
 
 sub scans {
-    return $edge->redis('HGET', 'cardx:scans', $name) // 0;
+    return $edge->redis('HGET', 'cardx:scans:{' . substr($name, 0, 1) . '}',
+        $name) // 0;
 }
 
 for my $path ("/q/$key", "/Q/$key", '/q/' . lc $key) {

@@ -16,18 +16,22 @@
 #define GONE_TERMINAL_SECONDS 1200 /* longer than an access token lives */
 #define UNKNOWN_SECONDS 10
 
-/* A card at a revision.  KEYS: card, epoch.  ARGV: epoch, "1" if the caller
- * put the card in doubt itself, revision, number of b: and m: pairs, the
- * pairs, then pairs of keys.  1: written; 0: what is there is newer, or in
+/* Scripts that give access begin with this.  ARGV: the epoch's name, which is
+ * none of the KEYS since it need not be in their slot, only on their node; the
+ * epoch. */
+#define IF_EPOCH "if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end\n"
+
+/* A card at a revision.  KEYS: card.  ARGV, after the epoch's: "1" if the
+ * caller put the card in doubt itself, revision, number of b: and m: pairs,
+ * the pairs, then pairs of keys.  1: written; 0: what is there is newer, or in
  * doubt; -1: the epoch has changed.  A denial (x) stays. */
-static const char script_card[] =
-    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
+static const char script_card[] = IF_EPOCH
     "local now = tonumber(redis.call('TIME')[1])\n"
     "local h = redis.call('HMGET', KEYS[1], 'v', 'd')\n"
     "if h[1] == 'x' then return 0 end\n"
-    "local new, old = tonumber(ARGV[3]), tonumber(h[1] or -1)\n"
+    "local new, old = tonumber(ARGV[4]), tonumber(h[1] or -1)\n"
     "if new < old then return 0 end\n"
-    "local own = ARGV[2] == '1'\n"
+    "local own = ARGV[3] == '1'\n"
     "if h[2] and not own and tonumber(h[2]) > now\n"
     "    and not (h[1] and new > old) then return 0 end\n"
     "local all = redis.call('HLEN', KEYS[1]) > 200\n"
@@ -42,10 +46,10 @@ static const char script_card[] =
     "        end\n"
     "    end\n"
     "end\n"
-    "redis.call('HSET', KEYS[1], 'v', ARGV[3])\n"
+    "redis.call('HSET', KEYS[1], 'v', ARGV[4])\n"
     "redis.call('HDEL', KEYS[1], 'd')\n"
-    "local n = 4 + 2 * tonumber(ARGV[4])\n"
-    "for i = 5, n, 2 do\n"
+    "local n = 5 + 2 * tonumber(ARGV[5])\n"
+    "for i = 6, n, 2 do\n"
     "    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
     "end\n"
     "for i = n + 1, #ARGV, 2 do\n"
@@ -71,15 +75,14 @@ static const char script_deny_card[] =
     "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
     "return 1\n";
 
-/* One field of a key.  KEYS: card, epoch.  ARGV: epoch, field, value.  A
- * denial or a doubt stays, and a deleted card gets nothing. */
+/* One field of a key.  KEYS: card.  ARGV, after the epoch's: field, value.
+ * A denial or a doubt stays, and a deleted card gets nothing. */
 static const char script_key[] =
-    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
-    "local h = redis.call('HMGET', KEYS[1], 'v', ARGV[2])\n"
-    "if h[1] == 'x' then return 0 end\n"
-    "if h[2] and string.match(h[2], '^[x?]') then return 0 end\n"
-    "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
-    "return 1\n";
+    IF_EPOCH "local h = redis.call('HMGET', KEYS[1], 'v', ARGV[3])\n"
+             "if h[1] == 'x' then return 0 end\n"
+             "if h[2] and string.match(h[2], '^[x?]') then return 0 end\n"
+             "redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])\n"
+             "return 1\n";
 
 /* A key that is in doubt until a time.  KEYS: card.  ARGV: field, seconds. */
 static const char script_doubt_key[] =
@@ -100,27 +103,25 @@ static const char script_deny_key[] =
     "end\n"
     "return 1\n";
 
-/* A key that nobody drew.  KEYS: card, epoch.  ARGV: epoch, field, seconds.
- * Only beside a card that is there, only where nothing is known, and not
- * without end: anybody may try keys. */
+/* A key that nobody drew.  KEYS: card.  ARGV, after the epoch's: field,
+ * seconds.  Only beside a card that is there, only where nothing is known, and
+ * not without end: anybody may try keys. */
 static const char script_unknown_key[] =
-    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
-    "if redis.call('HEXISTS', KEYS[1], 'v') == 0\n"
-    "    or redis.call('HLEN', KEYS[1]) > 3000 then return 0 end\n"
-    "local now = tonumber(redis.call('TIME')[1])\n"
-    "local k = redis.call('HGET', KEYS[1], ARGV[2])\n"
-    "if k and string.sub(k, 1, 1) ~= '-' then return 0 end\n"
-    "redis.call('HSET', KEYS[1], ARGV[2], '-' .. (now + ARGV[3]))\n"
-    "return 1\n";
+    IF_EPOCH "if redis.call('HEXISTS', KEYS[1], 'v') == 0\n"
+             "    or redis.call('HLEN', KEYS[1]) > 3000 then return 0 end\n"
+             "local now = tonumber(redis.call('TIME')[1])\n"
+             "local k = redis.call('HGET', KEYS[1], ARGV[3])\n"
+             "if k and string.sub(k, 1, 1) ~= '-' then return 0 end\n"
+             "redis.call('HSET', KEYS[1], ARGV[3], '-' .. (now + ARGV[4]))\n"
+             "return 1\n";
 
-/* A name with its value that expires at a time (0: never).  KEYS: name,
- * epoch.  ARGV: epoch, value, expiry, what a denial looks like. */
+/* A name with its value that expires at a time (0: never).  KEYS: name.
+ * ARGV, after the epoch's: value, expiry, what a denial looks like. */
 static const char script_set[] =
-    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
-    "if redis.call('GET', KEYS[1]) == ARGV[4] then return 0 end\n"
-    "if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2])\n"
-    "else redis.call('SET', KEYS[1], ARGV[2], 'EXAT', ARGV[3]) end\n"
-    "return 1\n";
+    IF_EPOCH "if redis.call('GET', KEYS[1]) == ARGV[5] then return 0 end\n"
+             "if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[3])\n"
+             "else redis.call('SET', KEYS[1], ARGV[3], 'EXAT', ARGV[4]) end\n"
+             "return 1\n";
 
 
 void
@@ -149,45 +150,72 @@ is_done(const redisReply *reply)
 }
 
 
-bool
-cx_projector_epoch(cx_projector_t *p)
+static void
+read_epoch(cx_projector_t *p, cx_redis_node_t *node)
 {
     TALLOC_CTX *ctx;
     redisReply *reply;
 
-    if (p->epoch[0] != '\0') {
-        return true;
-    }
-
     ctx = talloc_new(NULL);
-    reply = cx_redis_words(p->redis, ctx, "GET", CX_EPOCH, NULL);
+    reply =
+        cx_redis_words_at(p->redis, node, ctx, "GET", node->epoch_name, NULL);
 
     if (reply != NULL && reply->type == REDIS_REPLY_STRING
-        && reply->len < sizeof(p->epoch)) {
-        memcpy(p->epoch, reply->str, reply->len);
-        p->epoch[reply->len] = '\0';
+        && reply->len < sizeof(node->epoch)) {
+        memcpy(node->epoch, reply->str, reply->len);
+        node->epoch[reply->len] = '\0';
     }
 
     talloc_free(ctx);
-
-    return p->epoch[0] != '\0';
 }
 
 
-/* Runs a script whose second key is the epoch; forgets an epoch that has
- * passed, so that it is read anew before PostgreSQL is. */
+bool
+cx_projector_epoch(cx_projector_t *p)
+{
+    bool any;
+    size_t i, n;
+    cx_redis_node_t **nodes;
+
+    any = false;
+    n = cx_redis_nodes(p->redis, &nodes);
+
+    for (i = 0; i < n; i++) {
+        if (nodes[i]->epoch[0] == '\0') {
+            read_epoch(p, nodes[i]);
+        }
+
+        any = any || nodes[i]->epoch[0] != '\0';
+    }
+
+    return any;
+}
+
+
+void
+cx_projector_drop_epoch(cx_projector_t *p)
+{
+    size_t i, n;
+    cx_redis_node_t **nodes;
+
+    n = cx_redis_nodes(p->redis, &nodes);
+
+    for (i = 0; i < n; i++) {
+        nodes[i]->epoch[0] = '\0';
+    }
+}
+
+
+/* Runs a script that begins with IF_EPOCH; an epoch that has passed is read
+ * anew before PostgreSQL is. */
 static bool
 run(cx_projector_t *p, TALLOC_CTX *ctx, const char *script, int argc,
     const char **argv, const size_t *lengths)
 {
     redisReply *reply;
 
-    reply = cx_redis_script(p->redis, ctx, script, argc, argv, lengths);
-
-    if (is_integer(reply, -1)) {
-        p->epoch[0] = '\0';
-        return false;
-    }
+    reply = cx_redis_epoch_script(p->redis, ctx, script, argc, argv, lengths);
+    p->passed = is_integer(reply, -1);
 
     return is_integer(reply, 1) || is_integer(reply, 0);
 }
@@ -255,10 +283,10 @@ project_card(cx_projector_t *p, TALLOC_CTX *ctx, const char *card_id,
     a.lengths = cx_must(talloc_array(ctx, size_t, n));
 
     cx_card_name(name, card_id);
-    add_text(&a, "2");
+    add_text(&a, "1");
     add_text(&a, name);
-    add_text(&a, CX_EPOCH);
-    add_text(&a, p->epoch);
+    add_text(&a, ""); /* the epoch's name, and the epoch */
+    add_text(&a, "");
     add_text(&a, resolve ? "1" : "0");
     add_text(&a, PQgetvalue(row, 0, 0));
     add_text(&a, decimal(shown, sizeof(shown), (int64_t) card.n_shown));
@@ -284,10 +312,11 @@ cx_project_card(cx_projector_t *p, const char *card_id, bool resolve)
     TALLOC_CTX *ctx;
 
     ctx = talloc_new(NULL);
+    p->passed = false;
     ok = project_card(p, ctx, card_id, resolve);
 
     /* the epoch had passed: once more with the present one */
-    if (!ok && p->epoch[0] == '\0') {
+    if (!ok && p->passed) {
         ok = project_card(p, ctx, card_id, resolve);
     }
 
@@ -374,8 +403,8 @@ set_redirect(cx_projector_t *p, TALLOC_CTX *ctx, const unsigned char *key_hash,
              const char *value, int64_t expires)
 {
     char name[CX_NAME_MAX], at[24];
-    const char *argv[] = { "2",      name,  CX_EPOCH,
-                           p->epoch, value, decimal(at, sizeof(at), expires),
+    const char *argv[] = { "1",    name,  NULL,
+                           NULL,   value, decimal(at, sizeof(at), expires),
                            CX_GONE };
 
     cx_redirect_name(name, key_hash);
@@ -390,11 +419,7 @@ cx_project_key(cx_projector_t *p, const char *card_id,
 {
     TALLOC_CTX *ctx;
     char name[CX_NAME_MAX], field[CX_NAME_MAX];
-    const char *argv[] = { "2", name, CX_EPOCH, p->epoch, field, NULL };
-
-    if (p->epoch[0] == '\0') {
-        return;
-    }
+    const char *argv[] = { "1", name, NULL, NULL, field, NULL };
 
     ctx = talloc_new(NULL);
     cx_card_name(name, card_id);
@@ -463,13 +488,9 @@ cx_project_unknown_key(cx_projector_t *p, const char *card_id,
     TALLOC_CTX *ctx;
     char name[CX_NAME_MAX], field[CX_NAME_MAX], seconds[24];
     const char *argv[] = {
-        "2",      name,  CX_EPOCH,
-        p->epoch, field, decimal(seconds, sizeof(seconds), UNKNOWN_SECONDS)
+        "1",  name,  NULL,
+        NULL, field, decimal(seconds, sizeof(seconds), UNKNOWN_SECONDS)
     };
-
-    if (p->epoch[0] == '\0') {
-        return;
-    }
 
     ctx = talloc_new(NULL);
     cx_card_name(name, card_id);
@@ -484,11 +505,7 @@ cx_project_token(cx_projector_t *p, const cx_token_t *token, int64_t expires)
 {
     TALLOC_CTX *ctx;
     char name[CX_NAME_MAX], at[24];
-    const char *argv[] = { "2", name, CX_EPOCH, p->epoch, at, at, CX_GONE };
-
-    if (p->epoch[0] == '\0') {
-        return;
-    }
+    const char *argv[] = { "1", name, NULL, NULL, at, at, CX_GONE };
 
     ctx = talloc_new(NULL);
     decimal(at, sizeof(at), expires);
@@ -563,13 +580,10 @@ cx_project_thumbnail(cx_projector_t *p, const char *thumbnail_id,
 {
     TALLOC_CTX *ctx;
     char name[CX_NAME_MAX];
-    const char *argv[] = { "2", name, CX_EPOCH, p->epoch, (const char *) webp,
-                           "0", "" };
-    size_t lengths[] = { 1, 0, strlen(CX_EPOCH), strlen(p->epoch), len, 1, 0 };
-
-    if (p->epoch[0] == '\0') {
-        return;
-    }
+    const char *argv[] = {
+        "1", name, NULL, NULL, (const char *) webp, "0", ""
+    };
+    size_t lengths[] = { 1, 0, 0, 0, len, 1, 0 };
 
     ctx = talloc_new(NULL);
     lengths[1] = cx_thumb_name(name, thumbnail_id);

@@ -21,7 +21,7 @@ typedef struct {
     const cx_settings_t *settings;
     cx_pg_t *pg;
     cx_redis_t *redis;
-    char epoch[40]; /* as last read; empty: not known */
+    bool passed; /* the last script found another epoch */
     cx_forgetting_t forget;
 } cx_projector_t;
 
@@ -69,8 +69,12 @@ bool cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id);
 void cx_projector_hold(cx_projector_t *p);
 bool cx_projector_release(cx_projector_t *p);
 
-/* Reads the epoch if it is not known; to be called before PostgreSQL is read:
- * what was read before the epoch may be outdated, and is not projected. */
+/* Reads the epoch of each node where it is not known; to be called before
+ * PostgreSQL is read: what was read before the epoch may be outdated, and is
+ * not projected.  False: no node has one. */
 bool cx_projector_epoch(cx_projector_t *p);
+
+/* For who would rather read it again than find that it has passed. */
+void cx_projector_drop_epoch(cx_projector_t *p);
 
 #endif

@@ -71,6 +71,8 @@ static const cx_setting_t cx_table[] = {
       0, "a connection string of libpq" },
     { "redis", CX_SETTING_ADDRESS, cx_at(redis), NULL, 0, 0,
       "the absolute path of a socket, or host:port" },
+    { "redis_cluster", CX_SETTING_LEVEL, cx_at(redis_cluster), "off", 0, 0,
+      "off|on" },
     { "redis_database", CX_SETTING_NUMBER, cx_at(redis_database), "0", 0, 1023,
       cx_number_expected },
     { "postgresql_timeout", CX_SETTING_NUMBER, cx_at(postgresql_timeout),
@@ -266,19 +268,36 @@ cx_url_good(const char *value)
 }
 
 
+/* One or, for a cluster, more; that they are many is judged later. */
 static bool
 cx_address_good(const char *value)
 {
     const char *colon;
+    char one[256];
+    size_t len;
     int port;
 
     if (*value == '/') {
-        return true;
+        return strpbrk(value, " \t") == NULL;
     }
 
-    colon = strrchr(value, ':');
-    return colon != NULL && colon != value
-           && cx_number(colon + 1, 10, 1, 65535, &port);
+    for (; *value != '\0'; value += len + strspn(value + len, " \t")) {
+        len = strcspn(value, " \t");
+        if (len >= sizeof(one)) {
+            return false;
+        }
+
+        memcpy(one, value, len);
+        one[len] = '\0';
+
+        colon = strrchr(one, ':');
+        if (*one == '/' || colon == NULL || colon == one
+            || !cx_number(colon + 1, 10, 1, 65535, &port)) {
+            return false;
+        }
+    }
+
+    return true;
 }
 
 
@@ -552,6 +571,31 @@ cx_settings_keys(cx_settings_reader_t *reader)
 }
 
 
+static bool
+cx_settings_redis(cx_settings_reader_t *reader)
+{
+    cx_settings_t *s = reader->settings;
+    int line = cx_settings_where(reader, cx_at(redis));
+
+    if (!s->redis_cluster) {
+        return strpbrk(s->redis, " \t") == NULL
+               || cx_settings_fail(reader, line,
+                                   "redis: several addresses need "
+                                   "redis_cluster on");
+    }
+
+    if (*s->redis == '/') {
+        return cx_settings_fail(reader, line,
+                                "redis: a cluster needs host:port");
+    }
+
+    return s->redis_database == 0
+           || cx_settings_fail(reader,
+                               cx_settings_where(reader, cx_at(redis_database)),
+                               "redis_database: a cluster has no other than 0");
+}
+
+
 /* What depends on more than one line. */
 static bool
 cx_settings_whole(cx_settings_reader_t *reader)
@@ -572,7 +616,7 @@ cx_settings_whole(cx_settings_reader_t *reader)
                                 "sms_kannel_password_file");
     }
 
-    return cx_settings_keys(reader)
+    return cx_settings_redis(reader) && cx_settings_keys(reader)
            && cx_settings_secret(reader, cx_at(redis_password_file),
                                  s->redis_password_file, &s->redis_password)
            && cx_settings_secret(reader, cx_at(sms_kannel_password_file),

@@ -22,7 +22,9 @@ typedef struct {
     char *pid_dir;           /* one file per process, <name>.pid */
     char *postgresql;        /* libpq connection string of role cardx_api */
     char *postgresql_fanout; /* the same for role cardx_fanout */
-    char *redis;             /* /path/to/socket or host:port */
+    char *redis;             /* /path/to/socket or host:port; of a cluster
+                          * several host:port, with blanks between */
+    int redis_cluster;
     int redis_database;
     int postgresql_timeout;    /* ms until an answer is given up */
     int redis_timeout;         /* ms to connect, and to answer */

@@ -30,13 +30,21 @@ bulk_free(cx_bulk_t *bulk)
 cx_bulk_t *
 cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings)
 {
+    return cx_bulk_open_at(ctx, settings, NULL);
+}
+
+
+cx_bulk_t *
+cx_bulk_open_at(TALLOC_CTX *ctx, const cx_settings_t *settings,
+                const char *address)
+{
     char why[128];
     cx_bulk_t *bulk;
 
     bulk = cx_must(talloc_zero(ctx, cx_bulk_t));
     talloc_set_destructor(bulk, bulk_free);
 
-    bulk->link = cx_redis_dial(settings, TIMEOUT_MS, why, sizeof(why));
+    bulk->link = cx_redis_dial(settings, address, TIMEOUT_MS, why, sizeof(why));
 
     if (bulk->link == NULL) {
         cx_warn("Redis: %s", why);

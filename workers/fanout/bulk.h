@@ -18,6 +18,10 @@ typedef struct cx_bulk_s cx_bulk_t;
 /* NULL: Redis is away, logged. */
 cx_bulk_t *cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings);
 
+/* The same to one node. */
+cx_bulk_t *cx_bulk_open_at(TALLOC_CTX *ctx, const cx_settings_t *settings,
+                           const char *address);
+
 /* The words of the next command, copied by cx_bulk_send(): until then they
  * must live. */
 void cx_bulk_word(cx_bulk_t *bulk, const char *word);

@@ -24,6 +24,7 @@
 
 #define BATCH 32
 #define RETRY_MAX 300    /* s */
+#define RETRY_SOON 1     /* the same while a node of Redis is away */
 #define SCANS_EVERY 1000 /* ms */
 #define SWEEP_EVERY 60000
 #define REBUILD_EVERY 1000 /* ms between two tries to begin */
@@ -38,6 +39,7 @@ typedef struct {
     int64_t drained;
     int64_t swept;
     cx_projection_state_t state;
+    cx_outbox_t outbox;
 } fanout_t;
 
 
@@ -219,7 +221,7 @@ tell(fanout_t *f)
 static cx_outbox_turn_t
 between(void *data, TALLOC_CTX *ctx)
 {
-    bool more;
+    bool more, whole;
     cx_outbox_turn_t turn;
     int64_t now;
     fanout_t *f = data;
@@ -229,7 +231,10 @@ between(void *data, TALLOC_CTX *ctx)
 
     if (now - f->checked >= CX_OUTBOX_POLL || f->state == CX_PROJECTION_AWAY) {
         f->checked = now;
-        f->state = cx_projection_state(&f->p, ctx);
+        f->state = cx_projection_state(&f->p, ctx, &whole);
+
+        /* what could not be denied on a node is as soon as it is back */
+        f->outbox.retry_max = whole ? RETRY_MAX : RETRY_SOON;
 
         if (f->state != CX_PROJECTION_AWAY) {
             cx_forget_ready(f->p.redis);
@@ -310,14 +315,14 @@ static int
 rebuild_now(fanout_t *f)
 {
     int ms;
-    bool busy, done;
+    bool busy, done, whole;
     TALLOC_CTX *ctx;
 
     ctx = cx_must(talloc_new(NULL));
     ms = 0;
     done = false;
 
-    if (cx_projection_state(&f->p, ctx) == CX_PROJECTION_READY) {
+    if (cx_projection_state(&f->p, ctx, &whole) == CX_PROJECTION_READY) {
         cx_scans_drain(&f->p, ctx);
     }
 
@@ -348,7 +353,6 @@ main(int argc, char **argv)
 {
     int code;
     fanout_t f;
-    cx_outbox_t outbox;
     cx_settings_t *settings;
 
     settings = cx_process_start(argc, argv, "cardx-fanout");
@@ -359,7 +363,7 @@ main(int argc, char **argv)
     cx_tell_init(&f.tell, &f.p);
     f.tried = -REBUILD_EVERY;
 
-    outbox = (cx_outbox_t){
+    f.outbox = (cx_outbox_t){
         .settings = settings,
         .pg = f.p.pg,
         .name = "fanout",
@@ -372,7 +376,7 @@ main(int argc, char **argv)
     };
 
     if (argc == 2) {
-        code = cx_outbox_run(&outbox);
+        code = cx_outbox_run(&f.outbox);
         talloc_free(f.rebuild);
         talloc_free(f.tell.bulk);
 

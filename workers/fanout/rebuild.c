@@ -19,32 +19,27 @@
 #define PAGE_TOKENS "500"
 #define PAGE_THUMBNAILS "20"
 
-/* A card with its keys and their redirects.  KEYS: card, epoch, redirects.
- * ARGV: epoch, revision, card_id, number of keys; of each key its field, its
- * verdict, and when it expires (0: revoked); then pairs of b: and m:.  Who
- * projects in this epoch knows better: what is there stays. */
+/* A card with its keys.  KEYS: card.  ARGV: the epoch's name, epoch, revision,
+ * number of keys; of each key its field and its verdict; then pairs of b: and
+ * m:.  Who projects in this epoch knows better: what is there stays. */
 static const char script_card[] =
-    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
-    "local n = 4 + 3 * tonumber(ARGV[4])\n"
-    "if redis.call('HSETNX', KEYS[1], 'v', ARGV[2]) == 1 then\n"
+    "if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end\n"
+    "local n = 4 + 2 * tonumber(ARGV[4])\n"
+    "if redis.call('HSETNX', KEYS[1], 'v', ARGV[3]) == 1 then\n"
     "    for i = n + 1, #ARGV, 2 do\n"
     "        redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
     "    end\n"
     "end\n"
-    "for i = 5, n, 3 do\n"
+    "for i = 5, n, 2 do\n"
     "    redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])\n"
-    "    if ARGV[i + 2] ~= '0' then\n"
-    "        redis.call('SET', KEYS[3 + (i - 5) / 3],\n"
-    "            ARGV[i + 2] .. ' ' .. ARGV[3], 'NX', 'EXAT', ARGV[i + 2])\n"
-    "    end\n"
     "end\n"
     "return 1\n";
 
-/* KEYS: name, epoch.  ARGV: epoch, value, expiry or 0. */
+/* KEYS: name.  ARGV: the epoch's name, epoch, value, expiry or 0. */
 static const char script_set[] =
-    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
-    "if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2], 'NX')\n"
-    "else redis.call('SET', KEYS[1], ARGV[2], 'NX', 'EXAT', ARGV[3]) end\n"
+    "if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end\n"
+    "if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[3], 'NX')\n"
+    "else redis.call('SET', KEYS[1], ARGV[3], 'NX', 'EXAT', ARGV[4]) end\n"
     "return 1\n";
 
 /* Complete, if the epoch still is the one that was built.  KEYS: epoch,
@@ -55,13 +50,14 @@ static const char script_ready[] =
     "return 1\n";
 
 /* Empties the database but for the leases of caches, which go on: without
- * them no denial could be confirmed for a second.  KEYS: zones, epoch.
- * ARGV: epoch. */
+ * them no denial could be confirmed for a second.  ARGV: the epoch's name,
+ * epoch, zones, or nothing if another node has them. */
 static const char script_flush[] =
-    "local f = redis.call('HGETALL', KEYS[1])\n"
+    "local f = {}\n"
+    "if ARGV[3] ~= '' then f = redis.call('HGETALL', ARGV[3]) end\n"
     "redis.call('FLUSHDB', 'ASYNC')\n"
-    "if #f > 0 then redis.call('HSET', KEYS[1], unpack(f)) end\n"
-    "redis.call('SET', KEYS[2], ARGV[1])\n"
+    "if #f > 0 then redis.call('HSET', ARGV[3], unpack(f)) end\n"
+    "redis.call('SET', ARGV[1], ARGV[2])\n"
     "return 1\n";
 
 /* A page of rows becomes commands; the name of its last row is noted. */
@@ -111,22 +107,28 @@ is_text(const redisReply *reply, const char *text)
 }
 
 
-cx_projection_state_t
-cx_projection_state(cx_projector_t *p, TALLOC_CTX *ctx)
+static cx_projection_state_t
+state_of(cx_projector_t *p, TALLOC_CTX *ctx, cx_redis_node_t *node)
 {
     char run_id[64];
     redisReply *info, *marks;
 
-    info = cx_redis_words(p->redis, ctx, "INFO", "server", NULL);
-    marks = cx_redis_words(p->redis, ctx, "MGET", CX_EPOCH, CX_READY, NULL);
+    info = cx_redis_words_at(p->redis, node, ctx, "INFO", "server", NULL);
+    marks = cx_redis_words_at(p->redis, node, ctx, "MGET", node->epoch_name,
+                              node->ready_name, NULL);
 
-    if (!run_id_of(info, run_id, sizeof(run_id)) || marks == NULL
-        || marks->type != REDIS_REPLY_ARRAY || marks->elements != 2) {
+    if (!run_id_of(info, run_id, sizeof(run_id)) || marks == NULL) {
         return CX_PROJECTION_AWAY;
     }
 
-    if (!is_text(marks->element[0], p->epoch)) {
-        p->epoch[0] = '\0';
+    /* an error: the map is not what it was */
+    if (marks->type != REDIS_REPLY_ARRAY || marks->elements != 2) {
+        cx_redis_doubt(p->redis);
+        return CX_PROJECTION_AWAY;
+    }
+
+    if (!is_text(marks->element[0], node->epoch)) {
+        node->epoch[0] = '\0';
     }
 
     if (marks->element[0]->type != REDIS_REPLY_STRING) {
@@ -135,6 +137,36 @@ cx_projection_state(cx_projector_t *p, TALLOC_CTX *ctx)
 
     return is_text(marks->element[1], run_id) ? CX_PROJECTION_READY
                                               : CX_PROJECTION_PART;
+}
+
+
+cx_projection_state_t
+cx_projection_state(cx_projector_t *p, TALLOC_CTX *ctx, bool *whole)
+{
+    size_t i, n;
+    bool epoch, incomplete;
+    cx_redis_node_t **nodes;
+    cx_projection_state_t state;
+
+    n = cx_redis_nodes(p->redis, &nodes);
+    *whole = n > 0;
+    epoch = false;
+    incomplete = false;
+
+    for (i = 0; i < n; i++) {
+        state = state_of(p, ctx, nodes[i]);
+        *whole = *whole && state == CX_PROJECTION_READY;
+        incomplete = incomplete || state == CX_PROJECTION_LOST
+                     || state == CX_PROJECTION_PART;
+        epoch = epoch || state == CX_PROJECTION_PART
+                || state == CX_PROJECTION_READY;
+    }
+
+    if (!epoch) {
+        return incomplete ? CX_PROJECTION_LOST : CX_PROJECTION_AWAY;
+    }
+
+    return incomplete ? CX_PROJECTION_PART : CX_PROJECTION_READY;
 }
 
 
@@ -155,41 +187,86 @@ lock(cx_rebuild_t *r, TALLOC_CTX *ctx, bool *busy)
 }
 
 
-/* Nothing that was projected before counts any more: neither what is there,
- * nor what somebody has read and not yet written. */
+/* Nothing that was projected there before counts any more: neither what is
+ * there, nor what somebody has read and not yet written. */
 static bool
-new_epoch(cx_rebuild_t *r, TALLOC_CTX *ctx)
+new_epoch(cx_rebuild_t *r, TALLOC_CTX *ctx, cx_redis_node_t *node)
 {
-    unsigned char random[16];
+    cx_target_t *target;
 
-    r->bulk = cx_bulk_open(r, r->p->settings);
-    if (r->bulk == NULL || RAND_bytes(random, sizeof(random)) != 1) {
+    target = &r->targets[r->n_targets];
+    target->bulk = cx_bulk_open_at(r, r->p->settings, node->address);
+
+    if (target->bulk == NULL) {
         return false;
     }
 
-    cx_bulk_word(r->bulk, "INFO");
-    cx_bulk_word(r->bulk, "server");
-    cx_bulk_send(r->bulk);
+    target->node = node;
+    strcpy(target->epoch_name, node->epoch_name);
+    strcpy(target->ready_name, node->ready_name);
+    node->epoch[0] = '\0';
 
-    if (!run_id_of(cx_bulk_answer(r->bulk, ctx), r->run_id,
-                   sizeof(r->run_id))) {
+    cx_bulk_word(target->bulk, "INFO");
+    cx_bulk_word(target->bulk, "server");
+    cx_bulk_send(target->bulk);
+
+    if (!run_id_of(cx_bulk_answer(target->bulk, ctx), target->run_id,
+                   sizeof(target->run_id))) {
+        return false;
+    }
+
+    cx_bulk_word(target->bulk, "EVAL");
+    cx_bulk_word(target->bulk, script_flush);
+    cx_bulk_word(target->bulk, "0");
+    cx_bulk_word(target->bulk, target->epoch_name);
+    cx_bulk_word(target->bulk, r->epoch);
+    cx_bulk_word(target->bulk,
+                 cx_redis_node(r->p->redis, CX_ZONES) == node ? CX_ZONES : "");
+    cx_bulk_send(target->bulk);
+
+    if (!cx_bulk_collect(target->bulk)
+        || !cx_bulk_script(target->bulk, script_card, r->card_script)
+        || !cx_bulk_script(target->bulk, script_set, r->set_script)) {
+        return false;
+    }
+
+    r->n_targets++;
+
+    return true;
+}
+
+
+/* Those nodes are built anew that are there and not complete; forced: all that
+ * are there.  A node that fails now is one of the next rebuild. */
+static bool
+aim(cx_rebuild_t *r, TALLOC_CTX *ctx, bool forced)
+{
+    size_t i, n;
+    unsigned char random[16];
+    cx_redis_node_t **nodes;
+    cx_projection_state_t state;
+
+    if (RAND_bytes(random, sizeof(random)) != 1) {
         return false;
     }
 
     cx_hex(random, sizeof(random), r->epoch);
-    r->p->epoch[0] = '\0';
 
-    cx_bulk_word(r->bulk, "EVAL");
-    cx_bulk_word(r->bulk, script_flush);
-    cx_bulk_word(r->bulk, "2");
-    cx_bulk_word(r->bulk, CX_ZONES);
-    cx_bulk_word(r->bulk, CX_EPOCH);
-    cx_bulk_word(r->bulk, r->epoch);
-    cx_bulk_send(r->bulk);
+    /* the array is another one when the map was asked for meanwhile */
+    n = cx_redis_nodes(r->p->redis, &nodes);
+    nodes = cx_must(talloc_memdup(ctx, nodes, n * sizeof(*nodes)));
+    r->targets = cx_must(talloc_zero_array(r, cx_target_t, (unsigned) n + 1));
 
-    return cx_bulk_collect(r->bulk)
-           && cx_bulk_script(r->bulk, script_card, r->card_script)
-           && cx_bulk_script(r->bulk, script_set, r->set_script);
+    for (i = 0; i < n; i++) {
+        state = state_of(r->p, ctx, nodes[i]);
+
+        if (state == CX_PROJECTION_LOST || state == CX_PROJECTION_PART
+            || (state == CX_PROJECTION_READY && forced)) {
+            (void) new_epoch(r, ctx, nodes[i]);
+        }
+    }
+
+    return r->n_targets > 0;
 }
 
 
@@ -198,7 +275,6 @@ cx_rebuild_begin(TALLOC_CTX *ctx, cx_projector_t *p, bool forced, bool *busy)
 {
     cx_rebuild_t *r;
     TALLOC_CTX *work;
-    cx_projection_state_t state;
 
     *busy = false;
     r = cx_must(talloc_zero(ctx, cx_rebuild_t));
@@ -213,10 +289,7 @@ cx_rebuild_begin(TALLOC_CTX *ctx, cx_projector_t *p, bool forced, bool *busy)
     }
 
     /* the one who held the lock until now may have done it */
-    state = cx_projection_state(p, work);
-
-    if (state == CX_PROJECTION_AWAY || (state == CX_PROJECTION_READY && !forced)
-        || !new_epoch(r, work)) {
+    if (!aim(r, work, forced)) {
         talloc_free(r);
         return NULL;
     }
@@ -246,42 +319,115 @@ decimal(TALLOC_CTX *ctx, int64_t number)
 }
 
 
+/* Where a name is to be built; NULL: its node is none that is built. */
+static cx_target_t *
+target_of(cx_rebuild_t *r, const char *name)
+{
+    size_t i;
+    cx_redis_node_t *node;
+
+    node = cx_redis_node(r->p->redis, name);
+
+    for (i = 0; i < r->n_targets; i++) {
+        if (r->targets[i].node == node) {
+            return &r->targets[i];
+        }
+    }
+
+    return NULL;
+}
+
+
 static void
+begin_script(cx_rebuild_t *r, cx_target_t *target, const char *script,
+             const char *name)
+{
+    cx_bulk_word(target->bulk, "EVALSHA");
+    cx_bulk_word(target->bulk, script);
+    cx_bulk_word(target->bulk, "1");
+    cx_bulk_word(target->bulk, name);
+    cx_bulk_word(target->bulk, target->epoch_name);
+    cx_bulk_word(target->bulk, r->epoch);
+}
+
+
+static bool
+add_value(cx_rebuild_t *r, const char *name, const void *value, size_t len,
+          const char *expires)
+{
+    cx_target_t *target;
+
+    target = target_of(r, name);
+
+    if (target == NULL) {
+        return false;
+    }
+
+    begin_script(r, target, r->set_script, name);
+    cx_bulk_bytes(target->bulk, value, len);
+    cx_bulk_word(target->bulk, expires);
+    cx_bulk_send(target->bulk);
+
+    return true;
+}
+
+
+static bool
 add_card(cx_rebuild_t *r, TALLOC_CTX *ctx, const char *card_id,
          const char *revision, const cx_card_fields_t *card)
 {
     size_t i;
+    cx_bulk_t *bulk;
+    cx_target_t *target;
     char name[CX_NAME_MAX];
 
     cx_card_name(name, card_id);
+    target = target_of(r, name);
 
-    cx_bulk_word(r->bulk, "EVALSHA");
-    cx_bulk_word(r->bulk, r->card_script);
-    cx_bulk_word(r->bulk, decimal(ctx, 2 + (int64_t) card->n_keys));
-    cx_bulk_word(r->bulk, name);
-    cx_bulk_word(r->bulk, CX_EPOCH);
-
-    for (i = 0; i < card->n_keys; i++) {
-        cx_bulk_word(r->bulk, card->keys[i].redirect);
+    if (target == NULL) {
+        return false;
     }
 
-    cx_bulk_word(r->bulk, r->epoch);
-    cx_bulk_word(r->bulk, revision);
-    cx_bulk_word(r->bulk, card_id);
-    cx_bulk_word(r->bulk, decimal(ctx, (int64_t) card->n_keys));
+    bulk = target->bulk;
+    begin_script(r, target, r->card_script, name);
+    cx_bulk_word(bulk, revision);
+    cx_bulk_word(bulk, decimal(ctx, (int64_t) card->n_keys));
 
     for (i = 0; i < card->n_keys; i++) {
-        cx_bulk_word(r->bulk, card->keys[i].field);
-        cx_bulk_word(r->bulk, card->keys[i].verdict);
-        cx_bulk_word(r->bulk, decimal(ctx, card->keys[i].expires));
+        cx_bulk_word(bulk, card->keys[i].field);
+        cx_bulk_word(bulk, card->keys[i].verdict);
     }
 
     for (i = 0; i < card->n_shown; i++) {
-        cx_bulk_word(r->bulk, card->shown[i].field);
-        cx_bulk_bytes(r->bulk, card->shown[i].value, card->shown[i].len);
+        cx_bulk_word(bulk, card->shown[i].field);
+        cx_bulk_bytes(bulk, card->shown[i].value, card->shown[i].len);
     }
 
-    cx_bulk_send(r->bulk);
+    cx_bulk_send(bulk);
+
+    return true;
+}
+
+
+/* Redirects stand apart from their card: by key alone.  One that was revoked
+ * leads nowhere. */
+static void
+add_redirects(cx_rebuild_t *r, TALLOC_CTX *ctx, const char *card_id,
+              const cx_card_fields_t *card)
+{
+    size_t i;
+    const char *value, *expires;
+
+    for (i = 0; i < card->n_keys; i++) {
+        if (card->keys[i].expires == 0) {
+            continue;
+        }
+
+        expires = decimal(ctx, card->keys[i].expires);
+        value = cx_must(talloc_asprintf(ctx, "%s %s", expires, card_id));
+        (void) add_value(r, card->keys[i].redirect, value, strlen(value),
+                         expires);
+    }
 }
 
 
@@ -302,28 +448,13 @@ page_cards(cx_rebuild_t *r, TALLOC_CTX *ctx, const PGresult *rows)
         card_id = cx_pg_text(rows, i, 0);
 
         if (cx_card_fields(row, r->p->settings, card_id, rows, i, &card)) {
-            add_card(r, row, card_id, cx_pg_text(rows, i, 1), &card);
-            r->cards++;
+            r->cards +=
+                add_card(r, row, card_id, cx_pg_text(rows, i, 1), &card);
+            add_redirects(r, row, card_id, &card);
         }
 
         talloc_free(row);
     }
-}
-
-
-static void
-add_value(cx_rebuild_t *r, const char *name, const void *value, size_t len,
-          const char *expires)
-{
-    cx_bulk_word(r->bulk, "EVALSHA");
-    cx_bulk_word(r->bulk, r->set_script);
-    cx_bulk_word(r->bulk, "2");
-    cx_bulk_word(r->bulk, name);
-    cx_bulk_word(r->bulk, CX_EPOCH);
-    cx_bulk_word(r->bulk, r->epoch);
-    cx_bulk_bytes(r->bulk, value, len);
-    cx_bulk_word(r->bulk, expires);
-    cx_bulk_send(r->bulk);
 }
 
 
@@ -350,8 +481,7 @@ page_tokens(cx_rebuild_t *r, TALLOC_CTX *ctx, const PGresult *rows)
         expires = cx_pg_text(rows, i, 3);
 
         cx_token_name(name, &token);
-        add_value(r, name, expires, strlen(expires), expires);
-        r->tokens++;
+        r->tokens += add_value(r, name, expires, strlen(expires), expires);
     }
 }
 
@@ -367,8 +497,7 @@ page_thumbnails(cx_rebuild_t *r, TALLOC_CTX *ctx, const PGresult *rows)
     for (i = 0; i < PQntuples(rows); i++) {
         webp = cx_must(cx_pg_bytes(ctx, rows, i, 1, &len));
         cx_thumb_name(name, cx_pg_text(rows, i, 0));
-        add_value(r, name, webp, len, "0");
-        r->thumbnails++;
+        r->thumbnails += add_value(r, name, webp, len, "0");
     }
 }
 
@@ -382,25 +511,62 @@ static const stage_t stages[] = {
 #define STAGES ((int) (sizeof(stages) / sizeof(stages[0])))
 
 
+static bool
+collect(cx_rebuild_t *r)
+{
+    size_t i;
+    bool ok;
+
+    ok = true;
+
+    for (i = 0; i < r->n_targets; i++) {
+        ok = cx_bulk_collect(r->targets[i].bulk) && ok;
+    }
+
+    return ok;
+}
+
+
+static bool
+flush(cx_rebuild_t *r)
+{
+    size_t i;
+    bool ok;
+
+    ok = true;
+
+    for (i = 0; i < r->n_targets; i++) {
+        ok = cx_bulk_flush(r->targets[i].bulk) && ok;
+    }
+
+    return ok;
+}
+
+
 static cx_rebuild_rc_t
 finish(cx_rebuild_t *r)
 {
+    size_t i;
     int64_t ms;
+    cx_target_t *target;
 
-    if (!cx_bulk_collect(r->bulk)) {
+    if (!collect(r)) {
         return CX_REBUILD_BROKEN;
     }
 
-    cx_bulk_word(r->bulk, "EVAL");
-    cx_bulk_word(r->bulk, script_ready);
-    cx_bulk_word(r->bulk, "2");
-    cx_bulk_word(r->bulk, CX_EPOCH);
-    cx_bulk_word(r->bulk, CX_READY);
-    cx_bulk_word(r->bulk, r->epoch);
-    cx_bulk_word(r->bulk, r->run_id);
-    cx_bulk_send(r->bulk);
+    for (i = 0; i < r->n_targets; i++) {
+        target = &r->targets[i];
+        cx_bulk_word(target->bulk, "EVAL");
+        cx_bulk_word(target->bulk, script_ready);
+        cx_bulk_word(target->bulk, "2");
+        cx_bulk_word(target->bulk, target->epoch_name);
+        cx_bulk_word(target->bulk, target->ready_name);
+        cx_bulk_word(target->bulk, r->epoch);
+        cx_bulk_word(target->bulk, target->run_id);
+        cx_bulk_send(target->bulk);
+    }
 
-    if (!cx_bulk_collect(r->bulk)) {
+    if (!collect(r)) {
         return CX_REBUILD_BROKEN;
     }
 
@@ -435,7 +601,7 @@ cx_rebuild_step(cx_rebuild_t *r)
     }
 
     /* Redis has worked on the last page meanwhile */
-    if (!cx_bulk_collect(r->bulk)) {
+    if (!collect(r)) {
         talloc_free(ctx);
         return CX_REBUILD_BROKEN;
     }
@@ -452,7 +618,7 @@ cx_rebuild_step(cx_rebuild_t *r)
 
     talloc_free(ctx);
 
-    return cx_bulk_flush(r->bulk) ? CX_REBUILD_MORE : CX_REBUILD_BROKEN;
+    return flush(r) ? CX_REBUILD_MORE : CX_REBUILD_BROKEN;
 }
 
 

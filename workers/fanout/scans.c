@@ -8,10 +8,14 @@
 #include "log.h"
 #include "scans.sql.h"
 
-/* The batch in hand: its counts, and its own name under "batch".  It is there
- * from when it is taken until it is known to be added; who finds one adds it,
- * if PostgreSQL does not name it as added. */
-#define BATCH CX_SCANS ":batch"
+/* Beside each hash of counts, the batch in hand of it: its counts, and its own
+ * name under "batch".  It is there from when it is taken until it is known to
+ * be added; who finds one adds it, if PostgreSQL does not name it as added.
+ * Its name begins with the digit of its hash: PostgreSQL names one batch, and
+ * before another one is added, that one is dropped. */
+#define BATCH ":batch"
+
+static const char digits[] = "0123456789abcdef";
 
 /* Takes up to 1 000 keys' counts unless a batch is in hand already, and gives
  * it.  KEYS: scans, batch.  ARGV: a name for a new one. */
@@ -42,21 +46,35 @@ typedef struct {
 } batch_t;
 
 
+static void
+names_of(char digit, char counts[CX_NAME_MAX], char taken[CX_NAME_MAX])
+{
+    size_t len;
+
+    len = cx_scans_name(counts, digit);
+    memcpy(taken, counts, len);
+    memcpy(taken + len, BATCH, sizeof(BATCH));
+}
+
+
 static bool
-take(cx_projector_t *p, TALLOC_CTX *ctx, batch_t *batch)
+take(cx_projector_t *p, TALLOC_CTX *ctx, char digit, batch_t *batch)
 {
     size_t i;
     const char *field;
     redisReply *reply;
     unsigned char random[16];
-    char name[2 * sizeof(random) + 1];
-    const char *argv[] = { "2", CX_SCANS, BATCH, name };
+    char counts[CX_NAME_MAX], taken[CX_NAME_MAX];
+    char name[2 * sizeof(random) + 2];
+    const char *argv[] = { "2", counts, taken, name };
 
     if (RAND_bytes(random, sizeof(random)) != 1) {
         return false;
     }
 
-    cx_hex(random, sizeof(random), name);
+    name[0] = digit;
+    cx_hex(random, sizeof(random), name + 1);
+    names_of(digit, counts, taken);
     reply = cx_redis_script(p->redis, ctx, script_take, 4, argv, NULL);
 
     if (reply == NULL || reply->type != REDIS_REPLY_ARRAY) {
@@ -76,7 +94,7 @@ take(cx_projector_t *p, TALLOC_CTX *ctx, batch_t *batch)
             batch->name = reply->element[i + 1]->str;
 
         } else if (strlen(field) == CX_HASH_NAME
-                   && strspn(field, "0123456789abcdef") == CX_HASH_NAME) {
+                   && strspn(field, digits) == CX_HASH_NAME) {
             batch->keys[batch->n] =
                 cx_must(talloc_asprintf(ctx, "\\x%s", field));
             batch->counts[batch->n++] = reply->element[i + 1]->str;
@@ -87,20 +105,48 @@ take(cx_projector_t *p, TALLOC_CTX *ctx, batch_t *batch)
 }
 
 
+/* True: the batch of that name is not there, or not any more. */
+static bool
+drop(cx_projector_t *p, TALLOC_CTX *ctx, const char *name)
+{
+    redisReply *reply;
+    char counts[CX_NAME_MAX], taken[CX_NAME_MAX];
+    const char *argv[] = { "1", taken, name };
+
+    if (name[0] == '\0' || strchr(digits, name[0]) == NULL) {
+        return true;
+    }
+
+    names_of(name[0], counts, taken);
+    reply = cx_redis_script(p->redis, ctx, script_drop, 3, argv, NULL);
+
+    return reply != NULL && reply->type == REDIS_REPLY_INTEGER;
+}
+
+
 /* The row of fanout_state is locked all the while: a second process neither
  * takes nor adds. */
 static bool
-add(cx_projector_t *p, TALLOC_CTX *ctx, batch_t *batch)
+add(cx_projector_t *p, TALLOC_CTX *ctx, char digit, batch_t *batch)
 {
     PGresult *row;
+    const char *noted;
 
     if (cx_pg_begin(p->pg) != CX_PG_OK
         || cx_pg_query(p->pg, ctx, &row, &SQL_SCANS_BATCH) != CX_PG_OK
-        || PQntuples(row) == 0 || !take(p, ctx, batch)) {
+        || PQntuples(row) == 0) {
         return false;
     }
 
-    if (strcmp(cx_pg_text(row, 0, 0), batch->name) != 0
+    noted = cx_pg_text(row, 0, 0);
+
+    /* another digit's may still be in hand: its name is about to be lost */
+    if ((noted[0] != digit && !drop(p, ctx, noted))
+        || !take(p, ctx, digit, batch)) {
+        return false;
+    }
+
+    if (strcmp(noted, batch->name) != 0
         && cx_pg_query(p->pg, ctx, &row, &SQL_SCANS_ADD, batch->name,
                        cx_must(cx_pg_array(ctx, batch->keys)),
                        cx_must(cx_pg_array(ctx, batch->counts)))
@@ -112,24 +158,35 @@ add(cx_projector_t *p, TALLOC_CTX *ctx, batch_t *batch)
 }
 
 
-void
-cx_scans_drain(cx_projector_t *p, TALLOC_CTX *ctx)
+static void
+drain(cx_projector_t *p, TALLOC_CTX *ctx, char digit)
 {
     batch_t batch;
     redisReply *reply;
+    char counts[CX_NAME_MAX], taken[CX_NAME_MAX];
 
-    reply = cx_redis_words(p->redis, ctx, "EXISTS", CX_SCANS, BATCH, NULL);
+    names_of(digit, counts, taken);
+    reply = cx_redis_words(p->redis, ctx, "EXISTS", counts, taken, NULL);
 
     if (reply == NULL || reply->type != REDIS_REPLY_INTEGER
         || reply->integer == 0) {
         return;
     }
 
-    if (add(p, ctx, &batch)) {
-        const char *argv[] = { "1", BATCH, batch.name };
-
-        (void) cx_redis_script(p->redis, ctx, script_drop, 3, argv, NULL);
+    if (add(p, ctx, digit, &batch)) {
+        (void) drop(p, ctx, batch.name);
     }
 
     cx_pg_rollback(p->pg);
+}
+
+
+void
+cx_scans_drain(cx_projector_t *p, TALLOC_CTX *ctx)
+{
+    const char *digit;
+
+    for (digit = digits; *digit != '\0'; digit++) {
+        drain(p, ctx, *digit);
+    }
 }

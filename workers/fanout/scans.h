@@ -1,6 +1,6 @@
 /*
- * Counting scans: nginx counts in Redis (CX_SCANS), and from there batches
- * are added to the keys in PostgreSQL, each exactly once.
+ * Counting scans: nginx counts in Redis (cx_scans_name()), and from there
+ * batches are added to the keys in PostgreSQL, each exactly once.
  */
 
 #ifndef CX_SCANS_H

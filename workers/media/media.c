@@ -19,7 +19,7 @@ handle(void *data, TALLOC_CTX *ctx, const cx_outbox_item_t *item)
 
     /* what is kept from last time may be of an epoch that has passed; this
      * costs little beside drawing */
-    p->epoch[0] = '\0';
+    cx_projector_drop_epoch(p);
 
     return cx_thumbnail_draw(p, ctx, item->object, &webp, &len);
 }
