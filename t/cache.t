@@ -62,12 +62,20 @@ for my $k ($key, $few) {
     is($r->{headers}{'media-type'}, 'image/jpeg', 'and their type');
 }
 
+my $hash_of_key = $edge->hash_name($key);
 my $auth = 'cardx_edge_requests_total{path="auth",status="cached"}';
 for (1 .. 3) {
     is($edge->get('/v1/x', \%bearer)->{headers}{'cardx-user'},
         $token->{user_id}, 'who the token is of');
 }
 is($edge->metric($auth), 2, 'a token');
+
+# what stands beside a picture is no picture
+for my $path ("/t/b$card", "/t/${card}b", "/t/$card", "/t/q$hash_of_key",
+    "/t/b$card$view", "/t/k$card")
+{
+    is($edge->get($path)->{status}, 404, 'no other entry is found');
+}
 
 # --- what is not, or not for long --------------------------------------------
 
@@ -364,6 +372,27 @@ for my $case (
     ok(!$good, "refused: $text");
     like($output, $expected, 'and why');
 }
+
+# of another size: another zone, beside the old one until that has ended
+$edge = CardxTest::Edge->new(workers => 2, cache => '4m');
+ok($edge->await_cache, 'a cache');
+$edge->{cache} = '8m';
+$edge->write_conf;
+ok($edge->reload, 'its size is changed');
+ok($edge->await_cache, 'it goes on');
+is($edge->forget('*'), scalar keys %{ { lease() } }, 'all that there are hear');
+ok(await(sub { keys %{ { lease() } } == 1 && $edge->forget('*') == 1 }),
+    'in the end it is one');
+
+# what it holds comes from another Redis
+$edge->{redis_options} = 'db=3';
+$edge->{expect_log} = qr/was used with another "cardx_redis"/;
+$edge->write_conf;
+kill 'HUP', $edge->{nginx_pid};
+ok(await(sub { $edge->error_log =~ /was used with another "cardx_redis"/ }),
+    'another Redis is refused');
+ok($edge->await_cache, 'and the old one goes on');
+$edge->finish;
 
 my $none = CardxTest::Edge->new(http => 'cardx_cache off;');
 my $thumbnail = '/t/' . $none->thumbnail('x');
