@@ -800,6 +800,22 @@ subtest 'Redis away, PostgreSQL away' => sub {
         'and all is well again');
 };
 
+subtest 'an account is erased' => sub {
+    my $account = $t->register('+4915150000');
+    my %gone = (token => $account->{access_token});
+    call(deleteAccount => '422 invalid_password', \%gone, {});
+    for (1 .. 5) {
+        call(deleteAccount => '403 wrong_password', \%gone,
+            { password => 'wrong' });
+    }
+    call(deleteAccount => '429 too_many_tries', \%gone,
+        { password => 'wrong' });
+    $t->psql('delete from cardx.password_tries');
+    call(deleteAccount => 204, \%gone,
+        { password => $account->{initial_password} });
+    call(getAccount => '401 unauthorized', \%gone);
+};
+
 # --- nothing in the document that was not seen -----------------------------
 
 subtest 'all of it was seen' => sub {
