@@ -442,8 +442,9 @@ subtest 'an account is erased' => sub {
     call(deleteAccount => 204, \%gone,
         { password => $account->{initial_password} });
     call(getAccount => '401 unauthorized', \%gone);
-    call(deleteAccount => '403 wrong_password', \%me, { password => 'x' });
-    $t->psql('delete from cardx.password_tries');
+
+    # what follows asks again as somebody who is still there
+    $last{deleteAccount}[0] = {%me};
 };
 
 
