@@ -90,8 +90,10 @@ BEGIN
         erased_at = now()
     WHERE u.user_id = its_user;
 
-    -- last: what is above has written into it
+    -- last: what is above has written into them
     DELETE FROM cardx.user_log l WHERE l.user_id = its_user;
+    DELETE FROM cardx.outbox o
+    WHERE o.effect IN ('match', 'wake') AND o.object = its_user;
 END
 $$;
 
