@@ -428,6 +428,26 @@ subtest 'another number' => sub {
 };
 
 
+subtest 'an account is erased' => sub {
+    my $account = $t->register('+4915150000');
+    my %gone = (token => $account->{access_token});
+    call(deleteAccount => '422 invalid_password', \%gone, {});
+    for (1 .. 5) {
+        call(deleteAccount => '403 wrong_password', \%gone,
+            { password => 'wrong' });
+    }
+    call(deleteAccount => '429 too_many_tries', \%gone,
+        { password => 'wrong' });
+    $t->psql('delete from cardx.password_tries');
+    call(deleteAccount => 204, \%gone,
+        { password => $account->{initial_password} });
+    call(getAccount => '401 unauthorized', \%gone);
+
+    # what follows asks again as somebody who is still there
+    $last{deleteAccount}[0] = {%me};
+};
+
+
 my $card = { '@type' => 'Card', version => '1.0',
     name => { full => 'Anna Íto' }, titles => { t => { name => 'Engineer' } },
     phones => { w => { number => '+4930111' }, h => { number => '+4930222' } },

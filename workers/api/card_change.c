@@ -325,3 +325,20 @@ cx_change_end(cx_request_t *r, cx_change_t *change, int status)
         cx_wake(r, "media");
     }
 }
+
+
+bool
+cx_change_erase(cx_request_t *r, cx_change_t *change)
+{
+    PGresult *result;
+
+    if (!cx_query(r, &result, &SQL_CARD_ERASE, change->card_id)) {
+        return false;
+    }
+
+    change->deleted = true;
+    change->narrower = true;
+    cx_change_end(r, change, 204);
+
+    return r->status == 204;
+}

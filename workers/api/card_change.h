@@ -55,6 +55,10 @@ bool cx_change_touch(cx_request_t *r, cx_change_t *change);
  * to the rest after the commit. */
 void cx_change_end(cx_request_t *r, cx_change_t *change, int status);
 
+/* The card's content goes, now and everywhere: ends the change, answering 204.
+ * False: answered otherwise. */
+bool cx_change_erase(cx_request_t *r, cx_change_t *change);
+
 /* Locks the user's row: before any card, when both are needed.  False:
  * answered.  *own_card_id may become NULL. */
 bool cx_user_lock(cx_request_t *r, const char **own_card_id);

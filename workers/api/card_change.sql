@@ -108,3 +108,41 @@ where card_id = $1;
 select key_hash
 from cardx.card_keys
 where card_id = $1 and expires_at > now();
+
+-- The content goes at once; the row stays, so that a holder can be told.
+-- name: card_erase
+with erased as (
+    update cardx.cards
+    set card = '{}', deleted_at = now(), revision = revision + 1
+    where card_id = $1 and deleted_at is null
+    returning card_id),
+media as (
+    delete from cardx.media
+    where card_id = $1),
+own_thumbnails as (
+    delete from cardx.own_thumbnails
+    where card_id = $1),
+revoked as (
+    update cardx.card_keys
+    set revoked_at = now()
+    where card_id = $1 and revoked_at is null),
+gone as (
+    delete from cardx.thumbnails
+    where card_id = $1
+    returning thumbnail_id, card_id, user_id),
+remembered as (
+    insert into cardx.gone_thumbnails (thumbnail_id, card_id, user_id)
+    select thumbnail_id, card_id, user_id
+    from gone),
+moved as (
+    update cardx.users
+    set own_card_id = (
+        select card_id
+        from cardx.cards
+        where user_id = (select cardx.current_user_id())
+            and deleted_at is null and card_id <> $1
+        order by created_at, card_id
+        limit 1)
+    where user_id = (select cardx.current_user_id()) and own_card_id = $1)
+select (select count(cardx.outbox_add('card', card_id)) from erased),
+    (select count(cardx.outbox_add('thumbnail', thumbnail_id)) from gone);

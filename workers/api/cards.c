@@ -322,7 +322,6 @@ get_cards(cx_request_t *r)
 static void
 delete_card(cx_request_t *r)
 {
-    PGresult *result;
     cx_change_t *change;
     const char *own_card_id;
 
@@ -332,14 +331,9 @@ delete_card(cx_request_t *r)
 
     change = cx_change_begin_any(r, r->params[0]);
 
-    if (change == NULL
-        || !cx_query(r, &result, &SQL_CARD_ERASE, change->card_id)) {
-        return;
+    if (change != NULL) {
+        (void) cx_change_erase(r, change);
     }
-
-    change->deleted = true;
-    change->narrower = true;
-    cx_change_end(r, change, 204);
 }
 
 

@@ -168,5 +168,6 @@ extern const cx_route_t cx_routes_push[];
 extern const cx_route_t cx_routes_sms[];
 extern const cx_route_t cx_routes_phone[];
 extern const cx_route_t cx_routes_updates[];
+extern const cx_route_t cx_routes_me_delete[];
 
 #endif
