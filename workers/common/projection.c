@@ -44,6 +44,7 @@ static const char script_card[] =
     "end\n"
     "redis.call('HSET', KEYS[1], 'v', ARGV[3])\n"
     "redis.call('HDEL', KEYS[1], 'd')\n"
+    "redis.call('PERSIST', KEYS[1])\n"
     "local n = 4 + 2 * tonumber(ARGV[4])\n"
     "for i = 5, n, 2 do\n"
     "    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
@@ -62,6 +63,9 @@ static const char script_card[] =
 static const char script_doubt_card[] =
     "local until_ = redis.call('TIME')[1] + ARGV[1]\n"
     "redis.call('HSET', KEYS[1], 'd', until_)\n"
+    "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
+    "    redis.call('PERSIST', KEYS[1])\n"
+    "end\n"
     "return 1\n";
 
 /* A deleted card: nothing but that.  KEYS: card.  ARGV: seconds to keep. */
@@ -79,6 +83,7 @@ static const char script_key[] =
     "if h[1] == 'x' then return 0 end\n"
     "if h[2] and string.match(h[2], '^[x?]') then return 0 end\n"
     "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])\n"
+    "redis.call('PERSIST', KEYS[1])\n"
     "return 1\n";
 
 /* A key that is in doubt until a time.  KEYS: card.  ARGV: field, seconds. */
@@ -87,6 +92,9 @@ static const char script_doubt_key[] =
     "if k and string.sub(k, 1, 1) == 'x' then return 1 end\n"
     "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
     "redis.call('HSET', KEYS[1], ARGV[1], '?' .. until_)\n"
+    "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
+    "    redis.call('PERSIST', KEYS[1])\n"
+    "end\n"
     "return 1\n";
 
 /* A revoked key.  KEYS: card.  ARGV: field, seconds that it is remembered: by
@@ -101,16 +109,18 @@ static const char script_deny_key[] =
     "return 1\n";
 
 /* A key that nobody drew.  KEYS: card, epoch.  ARGV: epoch, field, seconds.
- * Only beside a card that is there, only where nothing is known, and not
- * without end: anybody may try keys. */
+ * Only where nothing is known, and not without end: anybody may try keys.  A
+ * card that is not there is answered as one that is, hence it is remembered
+ * the same, for as long. */
 static const char script_unknown_key[] =
     "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return -1 end\n"
-    "if redis.call('HEXISTS', KEYS[1], 'v') == 0\n"
-    "    or redis.call('HLEN', KEYS[1]) > 3000 then return 0 end\n"
+    "local new = redis.call('EXISTS', KEYS[1]) == 0\n"
+    "if redis.call('HLEN', KEYS[1]) > 3000 then return 0 end\n"
     "local now = tonumber(redis.call('TIME')[1])\n"
     "local k = redis.call('HGET', KEYS[1], ARGV[2])\n"
     "if k and string.sub(k, 1, 1) ~= '-' then return 0 end\n"
     "redis.call('HSET', KEYS[1], ARGV[2], '-' .. (now + ARGV[3]))\n"
+    "if new then redis.call('EXPIRE', KEYS[1], ARGV[3]) end\n"
     "return 1\n";
 
 /* A name with its value that expires at a time (0: never).  KEYS: name,
