@@ -3,11 +3,19 @@
 #
 #   make            the programs, the unit tests and the tests' tools
 #   make module     build/ngx_http_cardx_module.so for the packaged nginx
+#   make FUZZ=1 fuzzers     the fuzzers, by clang, into build-fuzz/: ci/fuzz
 #   make clean
 
 SAN ?=
+FUZZ ?=
 
-ifeq ($(SAN),)
+ifneq ($(FUZZ),)
+B := build-fuzz
+CC := clang-14
+CXX := clang++-14
+OPT := -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all \
+    -fsanitize=fuzzer-no-link,address,undefined
+else ifeq ($(SAN),)
 B := build
 OPT := -O2 -D_FORTIFY_SOURCE=2
 else
@@ -30,9 +38,9 @@ PKG_CFLAGS := $(subst -I,-isystem ,$(filter-out \
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS)) -lfcgi
 
 CPPFLAGS += -D_GNU_SOURCE -Icore -Iworkers -Iworkers/common $(PKG_CFLAGS)
-WARN := -Wall -Wextra -Werror
+WARN := -Wall -Wextra $(if $(FUZZ),-Wno-string-concatenation,) -Werror
 # The second also finds a statement of an .sql that nobody runs.
-CFLAGS += -std=gnu11 $(WARN) -Wunused-const-variable=2 $(OPT) -g
+CFLAGS += -std=gnu11 $(WARN) -Wunused-const-variable$(if $(FUZZ),,=2) $(OPT) -g
 CXXFLAGS += -std=gnu++17 $(WARN) $(OPT) -g
 LDFLAGS += $(filter -fsanitize%,$(OPT)) -Wl,--as-needed -Wl,-z,relro,-z,now
 LIBS := $(PKG_LIBS) -lphonenumber -lstdc++ -lm
@@ -62,17 +70,22 @@ PROGRAMS := $(foreach p,cardxd cardx-api cardx-fanout cardx-deliver \
 UNITS := $(patsubst t/unit/%.c,$(B)/unit/%.t,$(wildcard t/unit/*.c))
 TOOLS := $(patsubst t/tools/%.c,$(B)/tools/%,$(wildcard t/tools/*.c)) \
     $(patsubst bench/%.c,$(B)/tools/%,$(wildcard bench/*.c))
+REPLAYS := $(patsubst t/fuzz/%.c,$(B)/replay/%,\
+    $(filter-out t/fuzz/reply.c,$(wildcard t/fuzz/*.c)))
+FUZZERS := $(patsubst t/fuzz/%.c,$(B)/fuzz/%,$(wildcard t/fuzz/*.c))
 SQL := $(wildcard workers/*/*.sql)
 SQL_H := $(patsubst workers/%.sql,$(B)/gen/%.sql.h,$(SQL))
 
-.PHONY: all programs units tools module clean
+.PHONY: all programs units tools replays fuzzers module clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: programs units tools
+all: programs units tools replays
 programs: $(PROGRAMS:%=$(B)/%)
 units: $(UNITS)
 tools: $(TOOLS)
+replays: $(REPLAYS)
+fuzzers: $(FUZZERS)
 
 module:
 	+ci/module dynamic build
@@ -104,6 +117,25 @@ $(B)/tools/%: $(B)/obj/t/tools/%.o $(B)/librest.a $(B)/libcardx.a
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(B)/tools/%: $(B)/obj/bench/%.o $(B)/libcardx.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# One reads with the module's code, and so with nginx's headers, as they were
+# configured for the module.
+NGINX_DEV := build/nginx-dev
+NGINX_INC := $(NGINX_DEV)/objs $(addprefix $(NGINX_DEV)/src/,\
+    core event event/modules os/unix http http/modules http/v2)
+
+$(B)/obj/t/fuzz/reply.o: CFLAGS += -Wno-unused-parameter
+$(B)/obj/t/fuzz/reply.o: CPPFLAGS += -Ingx_http_cardx_module \
+    $(addprefix -isystem ,$(NGINX_INC))
+
+$(B)/fuzz/%: $(B)/obj/t/fuzz/%.o $(B)/librest.a $(B)/libcardx.a
+	@mkdir -p $(@D)
+	$(call say,LINK)$(CXX) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/replay/%: $(B)/obj/t/fuzz/%.o $(B)/obj/t/fuzz/replay/replay.o \
+    $(B)/librest.a $(B)/libcardx.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 

@@ -147,6 +147,13 @@ cx_media_read(const char *value, size_t len, const char **media_id,
     *type = value + n + 1;
     *type_len = len - n - 1;
 
+    /* it may become a header's value */
+    for (n = 0; n < *type_len; n++) {
+        if ((*type)[n] < ' ' || (*type)[n] > '~') {
+            return -1;
+        }
+    }
+
     return 0;
 }
 

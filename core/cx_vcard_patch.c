@@ -450,11 +450,40 @@ write_jcard(cx_vcard_writer_t *writer, const cx_json_t *property)
 }
 
 
+/* Whether what was just written is kept by who reads it, and nothing else.
+ * What has a place in JSContact goes there instead, and would be told twice
+ * the next time. */
+static bool
+comes_back(cx_vcard_writer_t *writer, size_t start, const cx_json_t *property)
+{
+    TALLOC_CTX *ctx;
+    cx_json_t *read, *all;
+    const char *text, *why;
+    size_t len;
+    bool good;
+
+    ctx = cx_must(talloc_new(NULL));
+    text = cx_must(
+        talloc_asprintf(ctx, "BEGIN:VCARD\r\nVERSION:4.0\r\n%sEND:VCARD\r\n",
+                        writer->out.data + start));
+    len = strlen(text);
+    read = cx_vcard_read(ctx, &text, &len, &why);
+    all = cx_json_get(read, "vCardProps");
+    good =
+        all != NULL && all->n == 1 && read->n == 3
+        && strcasecmp(property->items[0]->text, all->items[0]->items[0]->text)
+               == 0;
+    talloc_free(ctx);
+
+    return good;
+}
+
+
 void
 cx_vcard_write_kept(cx_vcard_writer_t *writer, const cx_json_t *card)
 {
     const cx_json_t *all, *property;
-    size_t i;
+    size_t i, start;
 
     all = cx_json_get(card, "vCardProps");
 
@@ -465,7 +494,14 @@ cx_vcard_write_kept(cx_vcard_writer_t *writer, const cx_json_t *card)
             && property->items[0]->type == CX_JSON_STRING
             && property->items[1]->type == CX_JSON_OBJECT
             && property->items[2]->type == CX_JSON_STRING) {
+            start = writer->out.len;
             write_jcard(writer, property);
+
+            if (writer->out.len > start
+                && !comes_back(writer, start, property)) {
+                writer->out.data[start] = '\0';
+                writer->out.len = start;
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ typedef enum {
     NGX_HTTP_CARDX_REFUSED,
     NGX_HTTP_CARDX_MALFORMED,           /* refused without asking */
     NGX_HTTP_CARDX_PASS,                /* a worker's by its nature */
+    NGX_HTTP_CARDX_LIMITED,             /* too many refusals before */
     NGX_HTTP_CARDX_STATUSES
 } ngx_http_cardx_status_e;
 
@@ -68,6 +69,7 @@ typedef struct {
 
 typedef struct ngx_http_cardx_ctx_s     ngx_http_cardx_ctx_t;
 typedef struct ngx_http_cardx_cache_s   ngx_http_cardx_cache_t;
+typedef struct ngx_http_cardx_limit_s   ngx_http_cardx_limit_t;
 typedef struct ngx_http_cardx_link_s    ngx_http_cardx_link_t;
 typedef struct ngx_http_cardx_ticket_s  ngx_http_cardx_ticket_t;
 
@@ -82,6 +84,7 @@ typedef struct {
     ngx_shm_zone_t                  *zone;
     ngx_http_cardx_counters_t       *counters;
     ngx_uint_t                       used;     /* unsigned  used:1; */
+    ngx_http_cardx_limit_t          *limit;    /* NULL: none */
 } ngx_http_cardx_main_conf_t;
 
 
@@ -114,6 +117,7 @@ typedef struct {
     ngx_flag_t                       thumbnail;
     ngx_flag_t                       redirect;
     ngx_flag_t                       metrics;
+    ngx_flag_t                       private_log;
 } ngx_http_cardx_loc_conf_t;
 
 
@@ -160,6 +164,8 @@ struct ngx_http_cardx_ctx_s {
     ngx_str_t                        media_type;
 
     unsigned                         vcf:1;
+    unsigned                         refusable:1; /* and so counted */
+    unsigned                         passing:1;   /* verified, then passed */
 };
 
 
@@ -405,6 +411,23 @@ ngx_int_t ngx_http_cardx_metrics_zone(ngx_conf_t *cf,
 
 extern ngx_str_t     ngx_http_cardx_status_names[];
 extern ngx_module_t  ngx_http_cardx_module;
+
+
+/* refusals per address; see ngx_http_cardx_limit.c */
+
+char *ngx_http_cardx_conf_refusals(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_uint_t ngx_http_cardx_limited(ngx_http_cardx_ctx_t *ctx);
+void ngx_http_cardx_limit_count(ngx_http_cardx_ctx_t *ctx);
+size_t ngx_http_cardx_network(ngx_http_request_t *r, u_char *out);
+ngx_int_t ngx_http_cardx_network_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* error_log; see ngx_http_cardx_log.c */
+
+ngx_int_t ngx_http_cardx_log_post_read(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_log_rewrite(ngx_http_request_t *r);
 
 
 #endif /* _NGX_HTTP_CARDX_H_INCLUDED_ */

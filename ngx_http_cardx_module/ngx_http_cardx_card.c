@@ -109,7 +109,15 @@ ngx_http_cardx_card_handler(ngx_http_request_t *r)
     }
 
     if (!is_json) {
-        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
+        if (ngx_http_cardx_limited(ctx) == 0) {
+            return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
+        }
+
+        /* an address that was refused too often is verified here first */
+
+        ctx->passing = 1;
+
+        return ngx_http_cardx_suspend(ctx, ngx_http_cardx_card_ask(ctx));
     }
 
     len = cx_card_name(name, (char *) ctx->id.data);
@@ -493,6 +501,18 @@ ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
     value = reply->element[NGX_HTTP_CARDX_VALUE];
 
     if (revision->type != REDIS_REPLY_STRING) {
+
+        /* nor is there such a card, as a worker found out before */
+
+        if (revision->type == REDIS_REPLY_NIL
+            && cx_verdict_read(key->str, key->len, ngx_time(), &view,
+                               &view_len)
+               == CX_VERDICT_REFUSED)
+        {
+            ngx_http_cardx_card_keep_key(ctx, key);
+            return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
+        }
+
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
     }
 
@@ -519,6 +539,10 @@ ngx_http_cardx_card_judge(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 
     if (verdict == CX_VERDICT_MISS) {
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    if (ctx->passing) {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
     }
 
     if (view_len != ctx->view_len

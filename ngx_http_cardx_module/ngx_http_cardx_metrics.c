@@ -33,7 +33,8 @@ ngx_str_t  ngx_http_cardx_status_names[NGX_HTTP_CARDX_STATUSES] = {
     ngx_string("miss"),
     ngx_string("refused"),
     ngx_string("malformed"),
-    ngx_string("pass")
+    ngx_string("pass"),
+    ngx_string("limited")
 };
 
 

@@ -14,10 +14,6 @@ static void *ngx_http_cardx_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
-static ngx_int_t ngx_http_cardx_rewrite_handler(ngx_http_request_t *r);
-static u_char *ngx_http_cardx_log_handler(ngx_http_request_t *r,
-    ngx_http_request_t *sr, u_char *buf, size_t len);
-
 static ngx_http_cardx_ctx_t *ngx_http_cardx_variable_ctx(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_cardx_status_variable(ngx_http_request_t *r,
@@ -54,6 +50,20 @@ static ngx_command_t  ngx_http_cardx_commands[] = {
       ngx_http_cardx_conf_cache,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("cardx_refusals"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_cardx_conf_refusals,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("cardx_private_log"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cardx_loc_conf_t, private_log),
       NULL },
 
     { ngx_string("cardx_fallback"),
@@ -160,6 +170,9 @@ static ngx_http_variable_t  ngx_http_cardx_variables[] = {
       offsetof(ngx_http_cardx_ctx_t, media_type), NGX_HTTP_VAR_NOCACHEABLE,
       0 },
 
+    { ngx_string("cardx_network"), NULL, ngx_http_cardx_network_variable,
+      0, 0, 0 },
+
       ngx_http_null_variable
 };
 
@@ -208,7 +221,14 @@ ngx_http_cardx_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    *h = ngx_http_cardx_rewrite_handler;
+    *h = ngx_http_cardx_log_rewrite;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_cardx_log_post_read;
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
     if (h == NULL) {
@@ -237,6 +257,7 @@ ngx_http_cardx_create_main_conf(ngx_conf_t *cf)
      *     conf->zone = NULL;
      *     conf->counters = NULL;
      *     conf->used = 0;
+     *     conf->limit = NULL;
      */
 
     if (ngx_array_init(&conf->redis, cf->pool, 1,
@@ -278,6 +299,7 @@ ngx_http_cardx_create_loc_conf(ngx_conf_t *cf)
     conf->thumbnail = NGX_CONF_UNSET;
     conf->redirect = NGX_CONF_UNSET;
     conf->metrics = NGX_CONF_UNSET;
+    conf->private_log = NGX_CONF_UNSET;
 
     return conf;
 }
@@ -298,6 +320,8 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_str_value(conf->fallback, prev->fallback, "");
     ngx_conf_merge_str_value(conf->media, prev->media, "");
     ngx_conf_merge_value(conf->auth, prev->auth, 0);
+
+    ngx_conf_merge_value(conf->private_log, prev->private_log, 0);
 
     /* content handlers are not inherited */
 
@@ -352,55 +376,6 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
  * Before anything else in the location can log: whatever nginx itself writes
  * into error_log of such a request may not show its URI, which has a key.
  */
-
-static ngx_int_t
-ngx_http_cardx_rewrite_handler(ngx_http_request_t *r)
-{
-    ngx_http_cardx_loc_conf_t  *clcf;
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
-
-    if (clcf->card || clcf->redirect) {
-        r->main->log_handler = ngx_http_cardx_log_handler;
-    }
-
-    return NGX_DECLINED;
-}
-
-
-static u_char *
-ngx_http_cardx_log_handler(ngx_http_request_t *r, ngx_http_request_t *sr,
-    u_char *buf, size_t len)
-{
-    u_char                    *last;
-    ngx_http_upstream_t       *u;
-    ngx_http_core_loc_conf_t  *clcf;
-    ngx_http_core_srv_conf_t  *cscf;
-
-    last = buf + len;
-
-    cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
-    clcf = ngx_http_get_module_loc_conf(sr, ngx_http_core_module);
-
-    buf = ngx_slprintf(buf, last, ", server: %V, request: \"%V ...\""
-                       ", location: \"%V\"",
-                       &cscf->server_name, &r->method_name, &clcf->name);
-
-    u = sr->upstream;
-
-    if (u && u->peer.name) {
-        buf = ngx_slprintf(buf, last, ", upstream: \"%V%V\"", &u->schema,
-                           u->peer.name);
-    }
-
-    if (r->headers_in.host) {
-        buf = ngx_slprintf(buf, last, ", host: \"%V\"",
-                           &r->headers_in.host->value);
-    }
-
-    return buf;
-}
-
 
 /* A subrequest knows what its main request knows. */
 

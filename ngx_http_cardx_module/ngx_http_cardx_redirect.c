@@ -200,7 +200,9 @@ ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 static ngx_int_t
 ngx_http_cardx_redirect_refuse(ngx_http_cardx_ctx_t *ctx)
 {
-    if (ngx_http_cardx_form(ctx->request) == CX_FORM_HTML) {
+    if (ngx_http_cardx_form(ctx->request) == CX_FORM_HTML
+        && ngx_http_cardx_limited(ctx) == 0)
+    {
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_REFUSED);
     }
 

@@ -11,6 +11,8 @@
 static void ngx_http_cardx_cleanup(void *data);
 static ngx_int_t ngx_http_cardx_problem(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *body);
+static ngx_int_t ngx_http_cardx_too_many(ngx_http_cardx_ctx_t *ctx,
+    ngx_uint_t seconds);
 
 
 static ngx_str_t  ngx_http_cardx_problem_type =
@@ -28,6 +30,11 @@ static ngx_str_t  ngx_http_cardx_method_body = ngx_string(
     "{\"type\":\"about:blank\",\"title\":\"Method Not Allowed\","
     "\"status\":405,\"detail\":\"Only GET and HEAD are possible here.\","
     "\"code\":\"method_not_allowed\"}");
+
+static ngx_str_t  ngx_http_cardx_too_many_body = ngx_string(
+    "{\"type\":\"about:blank\",\"title\":\"Too Many Requests\","
+    "\"status\":429,\"detail\":\"Too much was refused to this address; "
+    "wait.\",\"code\":\"rate_limited\"}");
 
 static ngx_str_t  ngx_http_cardx_unavailable_body = ngx_string(
     "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\","
@@ -112,6 +119,8 @@ ngx_http_cardx_cleanup(void *data)
     if (ctx->ticket) {
         ngx_http_cardx_redis_forget(ctx->ticket);
     }
+
+    ngx_http_cardx_limit_count(ctx);
 }
 
 
@@ -148,6 +157,7 @@ ngx_http_cardx_begin(ngx_http_request_t *r, ngx_http_cardx_path_e path,
     }
 
     (*ctx)->path = path;
+    (*ctx)->refusable = (path != NGX_HTTP_CARDX_AUTH);
 
     return NGX_OK;
 }
@@ -319,6 +329,9 @@ ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value)
 {
     ngx_table_elt_t  *h;
+#if (nginx_version < 1023000)
+    ngx_table_elt_t  **cc;
+#endif
 
     h = ngx_list_push(&r->headers_out.headers);
     if (h == NULL) {
@@ -330,6 +343,39 @@ ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
     h->value = *value;
 #if (nginx_version >= 1023000)
     h->next = NULL;
+#endif
+
+    if (name->len != ngx_http_cardx_cache_control.len
+        || ngx_strncmp(name->data, ngx_http_cardx_cache_control.data,
+                       name->len)
+           != 0)
+    {
+        return NGX_OK;
+    }
+
+    /* where $sent_http_cache_control looks for it */
+
+#if (nginx_version >= 1023000)
+
+    r->headers_out.cache_control = h;
+
+#else
+
+    if (r->headers_out.cache_control.elts == NULL
+        && ngx_array_init(&r->headers_out.cache_control, r->pool, 1,
+                          sizeof(ngx_table_elt_t *))
+           != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    cc = ngx_array_push(&r->headers_out.cache_control);
+    if (cc == NULL) {
+        return NGX_ERROR;
+    }
+
+    *cc = h;
+
 #endif
 
     return NGX_OK;
@@ -467,10 +513,45 @@ ngx_int_t
 ngx_http_cardx_refuse(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status)
 {
+    ngx_uint_t  seconds;
+
+    seconds = ngx_http_cardx_limited(ctx);
+
+    if (seconds) {
+        return ngx_http_cardx_too_many(ctx, seconds);
+    }
+
     ngx_http_cardx_count(ctx, status);
 
     return ngx_http_cardx_problem(ctx->request, NGX_HTTP_NOT_FOUND,
                                   &ngx_http_cardx_refused);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_too_many(ngx_http_cardx_ctx_t *ctx, ngx_uint_t seconds)
+{
+    ngx_str_t            value;
+    ngx_http_request_t  *r;
+    static ngx_str_t     retry_after = ngx_string("Retry-After");
+
+    r = ctx->request;
+
+    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_LIMITED);
+
+    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (value.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    value.len = ngx_sprintf(value.data, "%ui", seconds) - value.data;
+
+    if (ngx_http_cardx_add_header(r, &retry_after, &value) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_cardx_problem(r, NGX_HTTP_TOO_MANY_REQUESTS,
+                                  &ngx_http_cardx_too_many_body);
 }
 
 
@@ -525,6 +606,7 @@ ngx_int_t
 ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status)
 {
+    ngx_uint_t                   seconds;
     ngx_http_request_t          *r;
     ngx_http_cardx_counters_t   *counters;
     ngx_http_cardx_loc_conf_t   *clcf;
@@ -533,6 +615,13 @@ ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
     static ngx_str_t             second = ngx_string("1");
 
     r = ctx->request;
+
+    seconds = (status == NGX_HTTP_CARDX_PASS) ? 0
+                                              : ngx_http_cardx_limited(ctx);
+
+    if (seconds) {
+        return ngx_http_cardx_too_many(ctx, seconds);
+    }
 
     ngx_http_cardx_count(ctx, status);
 

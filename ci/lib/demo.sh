@@ -316,6 +316,8 @@ nginx_conf() {
         "REDIS=unix:$RUN/redis.sock" "ID_KEY=$SECRETS/id_key" \
         "LISTEN=$listen" "OPS_LISTEN=127.0.0.1:$OPS_PORT" \
         "CERTIFICATE=$VAR/tls/server.pem" \
+        "REFUSALS=${CARDX_REFUSALS:-rate=20r/s burst=2000}" \
+        "SIGN_IN_RATE=50r/s" "SIGN_IN_BURST=2000" \
         "CERTIFICATE_KEY=$VAR/tls/server.key" "WEB=$WEB"
 }
 

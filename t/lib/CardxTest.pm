@@ -58,6 +58,7 @@ my $alarm = qr/
 
 # settings: {name => value} for cardx.conf.  fsync: 1 for a PostgreSQL that
 # means it.  nginx_conf: another template.  processes: nginx's workers.
+# refusals: what cardx_refusals takes.
 sub new {
     my ($class, %options) = @_;
     my $self = bless { %options, owner => $$, expected => [], seen => {} },
@@ -103,6 +104,8 @@ sub demo {
         CARDX_SETTINGS => join("\n", map { "$_ $self->{settings}{$_}" }
             sort keys %{ $self->{settings} }),
     );
+    # all tests come from one address
+    $ENV{CARDX_REFUSALS} = $self->{refusals} || 'rate=1000r/s burst=100000';
     $ENV{CARDX_NGINX_CONF} = $self->{nginx_conf} if $self->{nginx_conf};
     $ENV{CARDX_NGINX_PROCESSES} = $self->{processes} if $self->{processes};
     my $output = capture("$ROOT/ci/demo", @arguments);

@@ -146,6 +146,7 @@ test_media(void **state)
         CARD_ID " 1",
         CARD_ID " 1 ",
         CARD_ID "x1 image/jpeg",
+        CARD_ID " 1 image/jpeg\r\nX-Header: x",
     };
     static const char good[] = CARD_ID " 5242880 image/jpeg";
     const char *id, *type;

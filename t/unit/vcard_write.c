@@ -187,6 +187,10 @@ static const case_t cases[] = {
     { "{\"vCardProps\":[[\"x-foo\",{\"group\":\"g\",\"pref\":1},\"unknown\","
       "\"b,c\"]]}",
       "g.X-FOO;pref=1:b,c", NULL },
+    /* it would be read as a medium, and grow each time */
+    { "{\"vCardProps\":[[\"photo\",{},\"unknown\",\":\"]]}",
+      "JSPROP;JSPTR=vCardProps:[[\"photo\"\\,{}\\,\"unknown\"\\,\":\"]]",
+      NULL },
     { "{\"example.com:foo\":{\"a\":[1,\"b\"]}}",
       "JSPROP;JSPTR=\"example.com:foo\":{\"a\":[1\\,\"b\"]}", NULL },
     { "{\"localizations\":{\"es\":{\"titles/t/name\":\"autor\"}},"

@@ -205,15 +205,16 @@ verify(cx_request_t *r, fetch_t *f, cx_form_t form)
 
     granted = cx_pg_true(row, 0, 0);
 
-    if (f->kind != NULL || (form == CX_FORM_JSON && !f->vcf)) {
-        (void) cx_project_card(p, f->card_id, false);
-    }
-
     if (!granted) {
-        /* an expired key is in no projection any more */
+        /* an expired key is in no projection any more; nothing else is done,
+         * so that it takes no longer than a key that never was */
         cx_project_unknown_key(p, f->card_id, f->hash);
         refuse(r);
         return false;
+    }
+
+    if (f->kind != NULL || (form == CX_FORM_JSON && !f->vcf)) {
+        (void) cx_project_card(p, f->card_id, false);
     }
 
     if (!read_row(r, f, row)) {

@@ -48,6 +48,7 @@ static const char script_card[] = IF_EPOCH
     "end\n"
     "redis.call('HSET', KEYS[1], 'v', ARGV[4])\n"
     "redis.call('HDEL', KEYS[1], 'd')\n"
+    "redis.call('PERSIST', KEYS[1])\n"
     "local n = 5 + 2 * tonumber(ARGV[5])\n"
     "for i = 6, n, 2 do\n"
     "    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
@@ -66,6 +67,9 @@ static const char script_card[] = IF_EPOCH
 static const char script_doubt_card[] =
     "local until_ = redis.call('TIME')[1] + ARGV[1]\n"
     "redis.call('HSET', KEYS[1], 'd', until_)\n"
+    "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
+    "    redis.call('PERSIST', KEYS[1])\n"
+    "end\n"
     "return 1\n";
 
 /* A deleted card: nothing but that.  KEYS: card.  ARGV: seconds to keep. */
@@ -82,6 +86,7 @@ static const char script_key[] =
              "if h[1] == 'x' then return 0 end\n"
              "if h[2] and string.match(h[2], '^[x?]') then return 0 end\n"
              "redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])\n"
+             "redis.call('PERSIST', KEYS[1])\n"
              "return 1\n";
 
 /* A key that is in doubt until a time.  KEYS: card.  ARGV: field, seconds. */
@@ -90,6 +95,9 @@ static const char script_doubt_key[] =
     "if k and string.sub(k, 1, 1) == 'x' then return 1 end\n"
     "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
     "redis.call('HSET', KEYS[1], ARGV[1], '?' .. until_)\n"
+    "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
+    "    redis.call('PERSIST', KEYS[1])\n"
+    "end\n"
     "return 1\n";
 
 /* A revoked key.  KEYS: card.  ARGV: field, seconds that it is remembered: by
@@ -104,15 +112,17 @@ static const char script_deny_key[] =
     "return 1\n";
 
 /* A key that nobody drew.  KEYS: card.  ARGV, after the epoch's: field,
- * seconds.  Only beside a card that is there, only where nothing is known, and
- * not without end: anybody may try keys. */
+ * seconds.  Only where nothing is known, and not without end: anybody may try
+ * keys.  A card that is not there is answered as one that is, hence it is
+ * remembered the same, for as long. */
 static const char script_unknown_key[] =
-    IF_EPOCH "if redis.call('HEXISTS', KEYS[1], 'v') == 0\n"
-             "    or redis.call('HLEN', KEYS[1]) > 3000 then return 0 end\n"
+    IF_EPOCH "local new = redis.call('EXISTS', KEYS[1]) == 0\n"
+             "if redis.call('HLEN', KEYS[1]) > 3000 then return 0 end\n"
              "local now = tonumber(redis.call('TIME')[1])\n"
              "local k = redis.call('HGET', KEYS[1], ARGV[3])\n"
              "if k and string.sub(k, 1, 1) ~= '-' then return 0 end\n"
              "redis.call('HSET', KEYS[1], ARGV[3], '-' .. (now + ARGV[4]))\n"
+             "if new then redis.call('EXPIRE', KEYS[1], ARGV[4]) end\n"
              "return 1\n";
 
 /* A name with its value that expires at a time (0: never).  KEYS: name.
