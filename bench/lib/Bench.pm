@@ -9,8 +9,8 @@ use warnings;
 use Exporter 'import';
 use POSIX ();
 
-our @EXPORT_OK = qw(cores cpu_seconds children median pinned result rounds
-    wrk);
+our @EXPORT_OK = qw(cores cpu_seconds children filled has_directive median
+    nginx pinned put_file ratio result rounds wrk);
 
 my $ticks = POSIX::sysconf(POSIX::_SC_CLK_TCK());
 
@@ -49,27 +49,89 @@ sub pinned {
     system("taskset -apc $core $_ >/dev/null 2>&1") for @pids;
 }
 
+# A file with this text.
+sub put_file {
+    my ($name, $text) = @_;
+    open my $out, '>:raw', $name or die "$name: $!";
+    print $out $text;
+    close $out or die "$name: $!";
+}
+
+# A template of bench/ with values for its words between @ signs.
+sub filled {
+    my ($file, %value) = @_;
+    open my $in, '<', $file or die "$file: $!";
+    my $text = do { local $/; <$in> };
+    $text =~ s{@([A-Z_]+)@}{$value{$1} // die "$file: $1 has no value"}ge;
+    return $text;
+}
+
+my @nginx;
+END {
+    my $status = $?;
+    kill 'QUIT', @nginx;
+    waitpid $_, 0 for @nginx;
+    $? = $status;
+}
+
+# Starts an nginx of the measurement's own; gives its process id.  Peers are
+# run by the packaged one (`packaged`), whose modules fit no other.
+sub nginx {
+    my ($conf, %o) = @_;
+    my $binary = !$o{packaged} && $ENV{CARDX_NGINX} || '/usr/sbin/nginx';
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        (my $log = $conf) =~ s/\.conf$/-error.log/;
+        exec $binary, '-c', $conf, '-e', $log or POSIX::_exit(127);
+    }
+    push @nginx, $pid;
+    return $pid;
+}
+
+# Whether the module knows a directive: rows that need it wait for it.
+sub has_directive {
+    my ($build, $directive) = @_;
+    my $file = $ENV{CARDX_NGINX} || "$build/ngx_http_cardx_module.so";
+    open my $in, '<:raw', $file or die "$file: $!";
+    local $/;
+    return <$in> =~ /\0\Q$directive\E\0/ ? 1 : 0;
+}
+
+# A short look may use no tick of the clock: then there is no ratio.
+sub ratio {
+    my ($one, $other) = @_;
+    return $other > 0 ? $one / $other : 'inf';
+}
+
 sub median {
     my @sorted = sort { $a <=> $b } @_;
     return $sorted[$#sorted / 2];
 }
 
 # One run of wrk, on the load's core: {requests, bad, per_second, p50, p99}.
+# It knows whole seconds only, so that less is ended by a signal.
 sub wrk {
     my (%o) = @_;
     my (undef, $core) = cores();
     my @command = ('taskset', '-c', $core, 'wrk', '-t1',
-        '-c', $o{connections} || 64, '-d', ($o{seconds} || 3) . 's',
-        '--latency');
+        '-c', $o{connections} || 64, '--latency');
+    my $seconds = $o{seconds} || 3;
+    unshift @command, 'timeout', '-s', 'INT', $seconds if $seconds < 1;
+    push @command, '-d', POSIX::ceil($seconds) . 's';
     push @command, '-s', $o{script} if $o{script};
     push @command, map { ('-H', $_) } @{ $o{headers} || [] };
     push @command, $o{url}, @{ $o{arguments} || [] };
 
     open my $out, '-|', @command or die "wrk: $!";
     my $text = do { local $/; <$out> };
-    close $out or die "wrk failed:\n$text";
+    close $out or $seconds < 1 && $? >> 8 == 124 or die "wrk failed:\n$text";
 
-    my ($requests) = $text =~ /(\d+) requests in/ or die "wrk said:\n$text";
+    my ($requests) = $text =~ /(\d+) requests in/;
+
+    # all went by with starting or connecting
+    return wrk(%o, seconds => 2 * $seconds) if !$requests && $seconds < 5;
+
+    die "wrk said:\n$text" if !defined $requests;
     my ($bad) = $text =~ /Non-2xx or 3xx responses: (\d+)/;
     my ($per_second) = $text =~ m{Requests/sec:\s+([\d.]+)};
     my %unit = (us => 1e-3, ms => 1, s => 1e3);
@@ -80,7 +142,7 @@ sub wrk {
 }
 
 # Measures several things in turn, `rounds` times, after one round that does
-# not count.  Each is {name, pids => [...], run => sub -> wrk's hash}.  Gives
+# not count (unless it is the only one: to see that all works).  Each is {name, pids => [...], run => sub -> wrk's hash}.  Gives
 # {name => {us, per_second, p50, p99}}: medians; us is server CPU per request.
 sub rounds {
     my ($rounds, @things) = @_;
@@ -93,7 +155,7 @@ sub rounds {
             my $used = cpu_seconds(@{ $thing->{pids} }) - $before;
             die "$thing->{name}: $run->{bad} of $run->{requests} failed\n"
                 if $run->{bad} || !$run->{requests};
-            next if !$round;
+            next if !$round && $rounds;
             push @{ $all{ $thing->{name} }{us} },
                 1e6 * $used / $run->{requests};
             push @{ $all{ $thing->{name} }{$_} }, $run->{$_}
@@ -110,8 +172,8 @@ sub rounds {
 # The line for programs: met, if the value is within the goal.
 sub result {
     my ($name, $value, $goal, $format) = @_;
-    printf "RESULT %s %s %s %s\n", $name,
-        sprintf($format || '%.2f', $value), $goal,
+    $value = sprintf $format || '%.2f', $value;
+    printf "RESULT %s %s %s %s\n", $name, $value, $goal,
         $value <= $goal ? 'met' : 'short';
 }
 
