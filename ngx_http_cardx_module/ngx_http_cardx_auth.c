@@ -11,14 +11,13 @@
 static ngx_int_t ngx_http_cardx_auth_begin(ngx_http_request_t *r,
     ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_auth_parse(ngx_http_request_t *r,
-    cx_id_key_t *id_key, cx_token_t *token);
+    ngx_http_cardx_loc_conf_t *clcf, cx_token_t *token);
 static void ngx_http_cardx_auth_cached(ngx_http_request_t *r,
     ngx_http_cardx_ctx_t *ctx);
 static void ngx_http_cardx_auth_keep(ngx_http_cardx_ctx_t *ctx,
     redisReply *token);
 static void ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
-static ngx_http_cardx_auth_e ngx_http_cardx_auth_judge(redisReply *reply);
 
 
 ngx_int_t
@@ -70,9 +69,8 @@ ngx_http_cardx_auth_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 {
-    char                        name[CX_NAME_MAX];
     size_t                      len;
-    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    u_char                      command[NGX_HTTP_CARDX_COMMAND];
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
@@ -84,9 +82,17 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_cardx_auth_parse(r, clcf->id_key, ctx->token) != NGX_OK) {
+    if (ngx_http_cardx_auth_parse(r, clcf, ctx->token) != NGX_OK) {
         ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MALFORMED);
+        return NGX_OK;
+    }
+
+    if (clcf->events) {
+
+        /* a stream asks when it listens, and again whenever it has to */
+
+        ctx->auth = NGX_HTTP_CARDX_AUTH_UNKNOWN;
         return NGX_OK;
     }
 
@@ -97,17 +103,10 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
         return NGX_OK;
     }
 
-    p = ngx_http_cardx_command(command, 3);
-    p = ngx_http_cardx_literal(p, "MGET");
-
-    len = cx_token_name(name, ctx->token);
-    p = ngx_http_cardx_argument(p, name, len);
-
-    len = cx_terminal_name(name, ctx->token);
-    p = ngx_http_cardx_argument(p, name, len);
+    len = ngx_http_cardx_auth_command(command, ctx->token, clcf->updates);
 
     if (ngx_http_cardx_redis_ask(ctx, clcf->redis, ngx_http_cardx_auth_reply,
-                                 command, p - command)
+                                 command, len)
         != NGX_OK)
     {
         ctx->auth = NGX_HTTP_CARDX_AUTH_UNKNOWN;
@@ -132,13 +131,55 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 }
 
 
-/* Authorization: Bearer <token> (RFC 6750, 2.1) */
+/* The token, its terminal's mark and, if wanted, the user's head. */
+
+size_t
+ngx_http_cardx_auth_command(u_char *command, cx_token_t *token,
+    ngx_uint_t head)
+{
+    char     name[CX_NAME_MAX];
+    size_t   len;
+    u_char  *p;
+
+    p = ngx_http_cardx_command(command, head ? 4 : 3);
+    p = ngx_http_cardx_literal(p, "MGET");
+
+    len = cx_token_name(name, token);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    len = cx_terminal_name(name, token);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    if (head) {
+        len = cx_head_name(name, token->user_id);
+        p = ngx_http_cardx_argument(p, name, len);
+    }
+
+    return p - command;
+}
+
+
+/* Authorization: Bearer <token> (RFC 6750, 2.1), or a ticket for events */
 
 static ngx_int_t
-ngx_http_cardx_auth_parse(ngx_http_request_t *r, cx_id_key_t *id_key,
-    cx_token_t *token)
+ngx_http_cardx_auth_parse(ngx_http_request_t *r,
+    ngx_http_cardx_loc_conf_t *clcf, cx_token_t *token)
 {
     ngx_str_t  value;
+
+    if (clcf->events
+        && ngx_http_arg(r, (u_char *) "ticket", sizeof("ticket") - 1, &value)
+           == NGX_OK)
+    {
+        if (cx_ticket_parse(clcf->id_key, (char *) value.data, value.len,
+                            token)
+            != 0)
+        {
+            return NGX_DECLINED;
+        }
+
+        return NGX_OK;
+    }
 
     if (r->headers_in.authorization == NULL) {
         return NGX_DECLINED;
@@ -162,7 +203,7 @@ ngx_http_cardx_auth_parse(ngx_http_request_t *r, cx_id_key_t *id_key,
         value.data++;
     }
 
-    if (cx_token_parse(id_key, CX_TOKEN_ACCESS, (char *) value.data,
+    if (cx_token_parse(clcf->id_key, CX_TOKEN_ACCESS, (char *) value.data,
                        value.len, token)
         != 0)
     {
@@ -240,6 +281,14 @@ ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 
     case NGX_HTTP_CARDX_AUTH_VERIFIED:
         ngx_http_cardx_auth_keep(ctx, reply->element[0]);
+
+        if (reply->elements == 3
+            && reply->element[2]->type == REDIS_REPLY_STRING)
+        {
+            ctx->head.len = reply->element[2]->len;
+            ctx->head.data = (u_char *) reply->element[2]->str;
+        }
+
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
         break;
 
@@ -258,14 +307,14 @@ ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 }
 
 
-static ngx_http_cardx_auth_e
+ngx_http_cardx_auth_e
 ngx_http_cardx_auth_judge(redisReply *reply)
 {
     redisReply  *token, *mark;
 
     if (reply == NULL
         || reply->type != REDIS_REPLY_ARRAY
-        || reply->elements != 2)
+        || reply->elements < 2)
     {
         return NGX_HTTP_CARDX_AUTH_UNKNOWN;
     }
