@@ -110,9 +110,11 @@ ngx_http_cardx_events_handler(ngx_http_request_t *r)
     ngx_http_cardx_stream_t    *s;
     ngx_http_cardx_loc_conf_t  *clcf;
 
+    ctx = NULL;
+
     rc = ngx_http_cardx_begin(r, NGX_HTTP_CARDX_EVENTS, &ctx);
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK || ctx == NULL) {
         return rc;
     }
 
@@ -444,6 +446,7 @@ ngx_http_cardx_stream_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 {
     ngx_int_t                 rc;
     redisReply               *head;
+    uint64_t                  bound;
     cx_position_t             position;
     ngx_http_cardx_stream_t  *s;
 
@@ -473,8 +476,7 @@ ngx_http_cardx_stream_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 
     if (head->type == REDIS_REPLY_STRING
         && !s->known && s->since == NULL
-        && cx_position_read(head->str, head->len, &position) == 0
-        && position.kind.len == 0)
+        && cx_head_read(head->str, head->len, &position, &bound) == 0)
     {
         ngx_memcpy(s->epoch, position.epoch, CX_LOG_EPOCH_LEN);
         s->xid = position.xid;

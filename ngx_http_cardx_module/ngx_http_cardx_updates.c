@@ -46,9 +46,11 @@ ngx_http_cardx_updates_handler(ngx_http_request_t *r)
     ngx_http_cardx_ctx_t     *ctx;
     ngx_http_cardx_waiter_t  *w;
 
+    ctx = NULL;
+
     rc = ngx_http_cardx_begin(r, NGX_HTTP_CARDX_UPDATES, &ctx);
 
-    if (rc != NGX_OK) {
+    if (rc != NGX_OK || ctx == NULL) {
         return rc;
     }
 
