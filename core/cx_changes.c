@@ -107,14 +107,34 @@ cx_position_read(const char *text, size_t len, cx_position_t *position)
 
 
 int
+cx_head_read(const char *text, size_t len, cx_position_t *position,
+             uint64_t *bound)
+{
+    const char *end;
+    cx_piece_t first;
+
+    end = text + len;
+    first = piece(&text, end, ' ');
+
+    return cx_position_read(first.text, first.len, position) == 0
+                   && position->kind.len == 0 && text != end
+                   && number(text, (size_t) (end - text), bound)
+                          == (size_t) (end - text)
+               ? 0
+               : -1;
+}
+
+
+int
 cx_position_is_new(const cx_position_t *position, const char *head, size_t len)
 {
+    uint64_t bound;
     cx_position_t h;
 
     return head != NULL && position->kind.len == 0
-           && cx_position_read(head, len, &h) == 0 && h.kind.len == 0
+           && cx_head_read(head, len, &h, &bound) == 0
            && memcmp(h.epoch, position->epoch, CX_LOG_EPOCH_LEN) == 0
-           && position->xid >= h.xid;
+           && position->xid >= h.xid && position->xid <= bound;
 }
 
 

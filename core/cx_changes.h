@@ -9,8 +9,9 @@
  *     <epoch>.<xid>.all.<kind>.<object>   a first reading has come this far;
  *                                         it began at xid
  *
- * A head is a position of the first form: nothing of the user's that anybody
- * may read is at or above it.
+ * A head is "<position> <bound>": nothing of the user's that anybody may read
+ * is at or above the position, and no position above the bound had been given
+ * to anybody when it was written.
  *
  * A message is one line with the epoch, and one for each user:
  *
@@ -64,8 +65,12 @@ typedef struct {
 /* -1: not a position. */
 int cx_position_read(const char *text, size_t len, cx_position_t *position);
 
+/* -1: not a head.  `position` is of the first form. */
+int cx_head_read(const char *text, size_t len, cx_position_t *position,
+                 uint64_t *bound);
+
 /* 1: of the same epoch, and nothing that the head knows of is new to who is
- * at the position.  `head` may be NULL (not known). */
+ * at the position, which may have been given.  `head` may be NULL (not known). */
 int cx_position_is_new(const cx_position_t *position, const char *head,
                        size_t len);
 

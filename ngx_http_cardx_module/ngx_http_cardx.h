@@ -21,6 +21,7 @@
 #include <hiredis/async.h>
 
 #include "cx_accept.h"
+#include "cx_changes.h"
 #include "cx_id.h"
 #include "cx_projection.h"
 
@@ -32,6 +33,8 @@ typedef enum {
     NGX_HTTP_CARDX_THUMBNAIL,
     NGX_HTTP_CARDX_REDIRECT,
     NGX_HTTP_CARDX_AUTH,
+    NGX_HTTP_CARDX_UPDATES,
+    NGX_HTTP_CARDX_EVENTS,
     NGX_HTTP_CARDX_PATHS
 } ngx_http_cardx_path_e;
 
@@ -60,6 +63,9 @@ typedef struct {
     ngx_atomic_t                     errors;      /* error replies */
     ngx_atomic_t                     connects;
     ngx_atomic_t                     disconnects; /* links lost or refused */
+    ngx_atomic_t                     streams;     /* of events, begun */
+    ngx_atomic_t                     events;      /* told from messages */
+    ngx_atomic_t                     catches;     /* asked of workers */
     ngx_atomic_t                     stores;      /* into a cache */
     ngx_atomic_t                     forgets;     /* objects */
     ngx_atomic_t                     flushes;     /* everything forgotten */
@@ -72,6 +78,8 @@ typedef struct ngx_http_cardx_cache_s   ngx_http_cardx_cache_t;
 typedef struct ngx_http_cardx_limit_s   ngx_http_cardx_limit_t;
 typedef struct ngx_http_cardx_link_s    ngx_http_cardx_link_t;
 typedef struct ngx_http_cardx_ticket_s  ngx_http_cardx_ticket_t;
+typedef struct ngx_http_cardx_waiter_s  ngx_http_cardx_waiter_t;
+typedef struct ngx_http_cardx_stream_s  ngx_http_cardx_stream_t;
 
 /* reply is NULL if there is none: too late, or the link was lost */
 typedef void (*ngx_http_cardx_reply_pt)(ngx_http_cardx_ctx_t *ctx,
@@ -103,6 +111,7 @@ typedef struct {
     ngx_http_cardx_main_conf_t      *main;
     ngx_http_cardx_link_t           *link;     /* of this process */
     struct ngx_http_cardx_pubsub_s  *pubsub;   /* the same, or NULL */
+    struct ngx_http_cardx_hub_s     *hub;      /* the same, or NULL */
 } ngx_http_cardx_redis_t;
 
 
@@ -112,10 +121,14 @@ typedef struct {
     cx_id_key_t                     *id_key;
     ngx_str_t                        fallback;
     ngx_str_t                        media;
+    ngx_str_t                        changes;
+    ngx_msec_t                       heartbeat;
     ngx_flag_t                       auth;
     ngx_flag_t                       card;
     ngx_flag_t                       thumbnail;
     ngx_flag_t                       redirect;
+    ngx_flag_t                       updates;
+    ngx_flag_t                       events;
     ngx_flag_t                       metrics;
     ngx_flag_t                       private_log;
 } ngx_http_cardx_loc_conf_t;
@@ -150,6 +163,9 @@ struct ngx_http_cardx_ctx_s {
 
     ngx_http_cardx_auth_e            auth;
     cx_token_t                      *token;
+    ngx_str_t                        head;     /* if it came with that */
+    ngx_http_cardx_waiter_t         *waiter;
+    ngx_http_cardx_stream_t         *stream;
 
     ngx_str_t                        id;       /* CX_ID_LEN, in r->uri */
     ngx_str_t                        key;      /* CX_KEY_LEN */
@@ -353,6 +369,45 @@ ngx_int_t ngx_http_cardx_caches_init(ngx_cycle_t *cycle,
 void ngx_http_cardx_caches_exit(ngx_http_cardx_main_conf_t *mcf);
 
 
+/*
+ * Listening to changes of a user, see ngx_http_cardx_listen.c.
+ *
+ * wake: one line of a message, with its epoch; the same serial for all
+ * listeners of the user.  ask: something may have been missed; called some
+ * time after listen_again(), or when the channel is heard (again), and for
+ * the impatient also when it is not any more.  exit: the worker is to exit.
+ * Each may end the request, and exit must call unlisten.
+ */
+
+typedef struct ngx_http_cardx_hub_s       ngx_http_cardx_hub_t;
+typedef struct ngx_http_cardx_user_s      ngx_http_cardx_user_t;
+typedef struct ngx_http_cardx_listener_s  ngx_http_cardx_listener_t;
+
+struct ngx_http_cardx_listener_s {
+    ngx_queue_t                      queue;    /* of the user */
+    ngx_queue_t                      again;    /* while due */
+    ngx_http_cardx_hub_t            *hub;      /* NULL: not listening */
+    ngx_http_cardx_user_t           *user;
+
+    void                           (*wake)(ngx_http_cardx_listener_t *l,
+                                         const char *epoch, cx_wake_t wake,
+                                         ngx_uint_t serial);
+    void                           (*ask)(ngx_http_cardx_listener_t *l);
+    void                           (*exit)(ngx_http_cardx_listener_t *l);
+
+    unsigned                         due:1;
+    unsigned                         impatient:1;
+};
+
+
+ngx_int_t ngx_http_cardx_listen(ngx_http_cardx_redis_t *redis,
+    ngx_http_cardx_listener_t *l, const char *user_id);
+void ngx_http_cardx_unlisten(ngx_http_cardx_listener_t *l);
+void ngx_http_cardx_listen_again(ngx_http_cardx_listener_t *l);
+ngx_uint_t ngx_http_cardx_is_heard(ngx_http_cardx_listener_t *l);
+void ngx_http_cardx_listen_exit(ngx_http_cardx_redis_t *redis);
+
+
 /* directives */
 
 char *ngx_http_cardx_conf_cache(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -398,12 +453,22 @@ ngx_int_t ngx_http_cardx_refuse(ngx_http_cardx_ctx_t *ctx,
 ngx_int_t ngx_http_cardx_unauthorized(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status);
+ngx_int_t ngx_http_cardx_unavailable(ngx_http_cardx_ctx_t *ctx);
+
+size_t ngx_http_cardx_auth_command(u_char *command, cx_token_t *token,
+    ngx_uint_t head);
+ngx_http_cardx_auth_e ngx_http_cardx_auth_judge(redisReply *reply);
 
 
 ngx_int_t ngx_http_cardx_card_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_redirect_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_auth_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_updates_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_cardx_events_handler(ngx_http_request_t *r);
+void ngx_http_cardx_waiter_cleanup(ngx_http_cardx_waiter_t *w);
+void ngx_http_cardx_stream_cleanup(ngx_http_cardx_stream_t *s);
+uint64_t ngx_http_cardx_wake_last(cx_wake_t wake);
 ngx_int_t ngx_http_cardx_metrics_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_metrics_zone(ngx_conf_t *cf,
     ngx_http_cardx_main_conf_t *cmcf);

@@ -10,6 +10,8 @@
 
 static ngx_int_t ngx_http_cardx_auth_begin(ngx_http_request_t *r,
     ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_auth_stream(ngx_http_request_t *r,
+    ngx_http_cardx_loc_conf_t *clcf, cx_token_t *token);
 static ngx_int_t ngx_http_cardx_auth_bearer(ngx_http_request_t *r,
     ngx_str_t *value);
 static ngx_int_t ngx_http_cardx_auth_cached(ngx_http_request_t *r,
@@ -18,7 +20,6 @@ static void ngx_http_cardx_auth_keep(ngx_http_cardx_ctx_t *ctx,
     redisReply *token);
 static void ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
-static ngx_http_cardx_auth_e ngx_http_cardx_auth_judge(redisReply *reply);
 
 
 ngx_int_t
@@ -70,9 +71,9 @@ ngx_http_cardx_auth_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 {
-    char                        name[CX_NAME_MAX];
     size_t                      len;
-    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    char                        name[CX_NAME_MAX];
+    u_char                      command[NGX_HTTP_CARDX_COMMAND];
     ngx_str_t                   bearer;
     ngx_http_cardx_loc_conf_t  *clcf;
 
@@ -83,6 +84,20 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
     ctx->token = ngx_palloc(r->pool, sizeof(cx_token_t));
     if (ctx->token == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (clcf->events) {
+
+        /* a stream asks when it listens, and again whenever it has to */
+
+        if (ngx_http_cardx_auth_stream(r, clcf, ctx->token) == NGX_OK) {
+            ctx->auth = NGX_HTTP_CARDX_AUTH_UNKNOWN;
+            return NGX_OK;
+        }
+
+        ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MALFORMED);
+        return NGX_OK;
     }
 
     if (ngx_http_cardx_auth_bearer(r, &bearer) != NGX_OK) {
@@ -106,21 +121,16 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
         return NGX_OK;
     }
 
-    p = ngx_http_cardx_command(command, 3);
-    p = ngx_http_cardx_literal(p, "MGET");
-
-    len = cx_token_name(name, ctx->token);
-    p = ngx_http_cardx_argument(p, name, len);
-
     len = cx_terminal_name(name, ctx->token);
-    p = ngx_http_cardx_argument(p, name, len);
 
     /* a token is its terminal's, and forgotten with it */
 
     ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
 
+    len = ngx_http_cardx_auth_command(command, ctx->token, clcf->updates);
+
     if (ngx_http_cardx_redis_ask(ctx, clcf->redis, ngx_http_cardx_auth_reply,
-                                 command, p - command)
+                                 command, len)
         != NGX_OK)
     {
         ctx->auth = NGX_HTTP_CARDX_AUTH_UNKNOWN;
@@ -142,6 +152,61 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
     r->read_event_handler = ngx_http_test_reading;
 
     return NGX_OK;
+}
+
+
+/* The token, its terminal's mark and, if wanted, the user's head. */
+
+size_t
+ngx_http_cardx_auth_command(u_char *command, cx_token_t *token,
+    ngx_uint_t head)
+{
+    char     name[CX_NAME_MAX];
+    size_t   len;
+    u_char  *p;
+
+    p = ngx_http_cardx_command(command, head ? 4 : 3);
+    p = ngx_http_cardx_literal(p, "MGET");
+
+    len = cx_token_name(name, token);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    len = cx_terminal_name(name, token);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    if (head) {
+        len = cx_head_name(name, token->user_id);
+        p = ngx_http_cardx_argument(p, name, len);
+    }
+
+    return p - command;
+}
+
+
+/* A stream's ticket, or its token; EventSource can not send a header. */
+
+static ngx_int_t
+ngx_http_cardx_auth_stream(ngx_http_request_t *r,
+    ngx_http_cardx_loc_conf_t *clcf, cx_token_t *token)
+{
+    int        rc;
+    ngx_str_t  value;
+
+    if (ngx_http_arg(r, (u_char *) "ticket", sizeof("ticket") - 1, &value)
+        == NGX_OK)
+    {
+        rc = cx_ticket_parse(clcf->id_key, (char *) value.data, value.len,
+                             token);
+
+    } else if (ngx_http_cardx_auth_bearer(r, &value) == NGX_OK) {
+        rc = cx_token_parse(clcf->id_key, CX_TOKEN_ACCESS,
+                            (char *) value.data, value.len, token);
+
+    } else {
+        return NGX_DECLINED;
+    }
+
+    return (rc == 0) ? NGX_OK : NGX_DECLINED;
 }
 
 
@@ -263,6 +328,14 @@ ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 
     case NGX_HTTP_CARDX_AUTH_VERIFIED:
         ngx_http_cardx_auth_keep(ctx, reply->element[0]);
+
+        if (reply->elements == 3
+            && reply->element[2]->type == REDIS_REPLY_STRING)
+        {
+            ctx->head.len = reply->element[2]->len;
+            ctx->head.data = (u_char *) reply->element[2]->str;
+        }
+
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
         break;
 
@@ -281,14 +354,14 @@ ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 }
 
 
-static ngx_http_cardx_auth_e
+ngx_http_cardx_auth_e
 ngx_http_cardx_auth_judge(redisReply *reply)
 {
     redisReply  *token, *mark;
 
     if (reply == NULL
         || reply->type != REDIS_REPLY_ARRAY
-        || reply->elements != 2)
+        || reply->elements < 2)
     {
         return NGX_HTTP_CARDX_AUTH_UNKNOWN;
     }

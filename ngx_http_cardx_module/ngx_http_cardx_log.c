@@ -41,7 +41,7 @@ ngx_http_cardx_log_rewrite(ngx_http_request_t *r)
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
-    if (clcf->card || clcf->redirect || clcf->private_log) {
+    if (clcf->card || clcf->redirect || clcf->events || clcf->private_log) {
         r->main->log_handler = ngx_http_cardx_log_handler;
     }
 

@@ -8,7 +8,7 @@
 
 
 /* a line is a name, two labels and a number */
-#define NGX_HTTP_CARDX_METRICS_SIZE  8192
+#define NGX_HTTP_CARDX_METRICS_SIZE  16384
 
 
 static ngx_int_t ngx_http_cardx_metrics_init_zone(ngx_shm_zone_t *zone,
@@ -22,7 +22,7 @@ static u_char *ngx_http_cardx_metrics_one(u_char *p, u_char *last,
 
 
 static const char  *ngx_http_cardx_path_names[NGX_HTTP_CARDX_PATHS] = {
-    "card", "media", "thumbnail", "redirect", "auth"
+    "card", "media", "thumbnail", "redirect", "auth", "updates", "events"
 };
 
 
@@ -196,6 +196,18 @@ ngx_http_cardx_metrics_write(u_char *p, u_char *last,
                                    "Requests that found a cache in use.",
                                    counters->locked);
 
+    p = ngx_http_cardx_metrics_one(p, last, "streams",
+                                   "Streams of events that were begun.",
+                                   counters->streams);
+
+    p = ngx_http_cardx_metrics_one(p, last, "stream_messages",
+                                   "Messages sent on to a stream.",
+                                   counters->events);
+
+    p = ngx_http_cardx_metrics_one(p, last, "stream_catches",
+                                   "Times that a stream asked a worker.",
+                                   counters->catches);
+
     return p;
 }
 
@@ -210,7 +222,7 @@ ngx_http_cardx_metrics_paths(u_char *p, u_char *last, const char *name,
                      "# TYPE cardx_edge_%s_total counter\n",
                      name, help, name);
 
-    for (path = 0; path < NGX_HTTP_CARDX_AUTH; path++) {
+    for (path = 0; path < NGX_HTTP_CARDX_PATHS; path++) {
         p = ngx_slprintf(p, last, "cardx_edge_%s_total{path=\"%s\"} %uA\n",
                          name, ngx_http_cardx_path_names[path],
                          counter[path]);

@@ -108,6 +108,34 @@ static ngx_command_t  ngx_http_cardx_commands[] = {
       offsetof(ngx_http_cardx_loc_conf_t, redirect),
       ngx_http_cardx_redirect_handler },
 
+    { ngx_string("cardx_updates"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_http_cardx_conf_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cardx_loc_conf_t, updates),
+      ngx_http_cardx_updates_handler },
+
+    { ngx_string("cardx_events"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_http_cardx_conf_handler,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cardx_loc_conf_t, events),
+      ngx_http_cardx_events_handler },
+
+    { ngx_string("cardx_changes"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cardx_loc_conf_t, changes),
+      NULL },
+
+    { ngx_string("cardx_heartbeat"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_cardx_loc_conf_t, heartbeat),
+      NULL },
+
     { ngx_string("cardx_metrics"),
       NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_http_cardx_conf_handler,
@@ -289,6 +317,7 @@ ngx_http_cardx_create_loc_conf(ngx_conf_t *cf)
      *
      *     conf->fallback = { 0, NULL };
      *     conf->media = { 0, NULL };
+     *     conf->changes = { 0, NULL };
      */
 
     conf->redis = NGX_CONF_UNSET_PTR;
@@ -298,6 +327,9 @@ ngx_http_cardx_create_loc_conf(ngx_conf_t *cf)
     conf->card = NGX_CONF_UNSET;
     conf->thumbnail = NGX_CONF_UNSET;
     conf->redirect = NGX_CONF_UNSET;
+    conf->updates = NGX_CONF_UNSET;
+    conf->events = NGX_CONF_UNSET;
+    conf->heartbeat = NGX_CONF_UNSET_MSEC;
     conf->metrics = NGX_CONF_UNSET;
     conf->private_log = NGX_CONF_UNSET;
 
@@ -319,6 +351,8 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->id_key, prev->id_key, NULL);
     ngx_conf_merge_str_value(conf->fallback, prev->fallback, "");
     ngx_conf_merge_str_value(conf->media, prev->media, "");
+    ngx_conf_merge_str_value(conf->changes, prev->changes, "");
+    ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, 25000);
     ngx_conf_merge_value(conf->auth, prev->auth, 0);
 
     ngx_conf_merge_value(conf->private_log, prev->private_log, 0);
@@ -328,6 +362,8 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_init_value(conf->card, 0);
     ngx_conf_init_value(conf->thumbnail, 0);
     ngx_conf_init_value(conf->redirect, 0);
+    ngx_conf_init_value(conf->updates, 0);
+    ngx_conf_init_value(conf->events, 0);
     ngx_conf_init_value(conf->metrics, 0);
 
     if (conf->card) {
@@ -338,6 +374,12 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     } else if (conf->redirect) {
         name = "cardx_redirect";
+
+    } else if (conf->updates) {
+        name = "cardx_updates";
+
+    } else if (conf->events) {
+        name = "cardx_events";
 
     } else if (conf->auth) {
         name = "cardx_auth";
@@ -364,6 +406,18 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
 
+    if ((conf->updates || conf->events) && !conf->auth) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%s\" requires \"cardx_auth\"", name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->events && conf->changes.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%s\" requires \"cardx_changes\"", name);
+        return NGX_CONF_ERROR;
+    }
+
     if (name && conf->cache) {
         return ngx_http_cardx_cache_merge(cf, conf->cache, conf->redis);
     }
@@ -371,11 +425,6 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     return NGX_CONF_OK;
 }
 
-
-/*
- * Before anything else in the location can log: whatever nginx itself writes
- * into error_log of such a request may not show its URI, which has a key.
- */
 
 /* A subrequest knows what its main request knows. */
 
@@ -550,6 +599,7 @@ ngx_http_cardx_exit_process(ngx_cycle_t *cycle)
     redis = mcf->redis.elts;
 
     for (i = 0; i < mcf->redis.nelts; i++) {
+        ngx_http_cardx_listen_exit(redis[i]);
         ngx_http_cardx_pubsub_exit(redis[i]);
         ngx_http_cardx_redis_exit(redis[i]);
     }

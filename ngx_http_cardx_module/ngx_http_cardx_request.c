@@ -121,6 +121,14 @@ ngx_http_cardx_cleanup(void *data)
     }
 
     ngx_http_cardx_limit_count(ctx);
+
+    if (ctx->waiter) {
+        ngx_http_cardx_waiter_cleanup(ctx->waiter);
+    }
+
+    if (ctx->stream) {
+        ngx_http_cardx_stream_cleanup(ctx->stream);
+    }
 }
 
 
@@ -611,8 +619,6 @@ ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_counters_t   *counters;
     ngx_http_cardx_loc_conf_t   *clcf;
     ngx_http_cardx_main_conf_t  *cmcf;
-    static ngx_str_t             retry_after = ngx_string("Retry-After");
-    static ngx_str_t             second = ngx_string("1");
 
     r = ctx->request;
 
@@ -640,7 +646,23 @@ ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
         return ngx_http_named_location(r, &clcf->fallback);
     }
 
-    (void) ngx_atomic_fetch_add(&counters->unavailable[ctx->path], 1);
+    return ngx_http_cardx_unavailable(ctx);
+}
+
+
+ngx_int_t
+ngx_http_cardx_unavailable(ngx_http_cardx_ctx_t *ctx)
+{
+    ngx_http_request_t          *r;
+    ngx_http_cardx_main_conf_t  *cmcf;
+    static ngx_str_t             retry_after = ngx_string("Retry-After");
+    static ngx_str_t             second = ngx_string("1");
+
+    r = ctx->request;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_cardx_module);
+
+    (void) ngx_atomic_fetch_add(&cmcf->counters->unavailable[ctx->path], 1);
 
     if (ngx_http_cardx_add_header(r, &retry_after, &second) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -11,6 +11,7 @@ use Test::More;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 use CardxTest;
+use CardxTest::Events;
 use CardxTest::Media;
 use CardxTest::OpenAPI;
 use POSIX ();
@@ -300,6 +301,14 @@ subtest 'changes' => sub {
     call(getUpdates => '410 unknown_token', { %me, since => 'x' });
     call(getUpdates => '422 invalid_wait', { %since, wait => 56 });
     call(getUpdates => '422 invalid_with', { %since, with => 'x' });
+    # this one has no end
+    my $stream = CardxTest::Events->open($t, token => $me{token});
+    as_documented('getEvents 200', $operations{getEvents}, {
+        status => $stream->{status}, body => 'id: x',
+        headers => { map { /^([\w-]+): (.*?)\r?$/ ? (lc $1 => $2) : () }
+            split /\n/, $stream->{head} } });
+    $last{getEvents} = [{ %me }];
+    $stream->close;
     call(drawTicket => 200, \%me);
     call(drawTicket => 200, { %me, 'Idempotency-Key' => 'ticket' });
     call(drawTicket => '422 idempotency_key_reused',

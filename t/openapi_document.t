@@ -151,7 +151,8 @@ sub routes {
     }
     # what nginx answers alone
     push @routes, map { "GET $_" } $nginx_conf
-        =~ /location = (\S+) \{\s*(?:access_log off;\s*)?cardx_metrics on/g;
+        =~ /location[ ]=[ ](\S+)[ ]\{\s*(?:(?:access_log[ ]off|cardx_auth[ ]on);\s*)?
+            cardx_(?:metrics|events)[ ]on/gx;
     return sort grep { !$internal{$_} } @routes;
 }
 

@@ -297,7 +297,7 @@ is(updates($since)->{status}, 204, 'and on from there');
 my $name = "cardx:head:{$me->{user_id}}";
 $t->redis('DEL', $name);
 updates($since);
-like($t->redis('GET', $name), qr/^[0-9a-f]{16}\.\d+$/,
+like($t->redis('GET', $name), qr/^[0-9a-f]{16}\.\d+ \d+$/,
     'a worker leaves the head for the edge');
 cmp_ok($t->redis('TTL', $name), '>', 0, 'not without end');
 card('Doris');

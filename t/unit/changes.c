@@ -74,15 +74,20 @@ test_new(void **state)
     (void) state;
 
     assert_true(reads(E ".42", &p));
-    assert_true(cx_position_is_new(&p, E ".42", 19));
-    assert_true(cx_position_is_new(&p, E ".0", 18));
-    assert_false(cx_position_is_new(&p, E ".43", 19));
-    assert_false(cx_position_is_new(&p, "0123456789abcdee.1", 18));
+    assert_true(cx_position_is_new(&p, E ".42 42", 22));
+    assert_true(cx_position_is_new(&p, E ".0 50", 21));
+    assert_false(cx_position_is_new(&p, E ".43 50", 22));
+    assert_false(cx_position_is_new(&p, E ".40 41", 22));
+    assert_false(cx_position_is_new(&p, E ".42", 19));
+    assert_false(cx_position_is_new(&p, E ".42 ", 20));
+    assert_false(cx_position_is_new(&p, E ".42 x", 21));
+    assert_false(cx_position_is_new(&p, E ".42.card.x 50", 29));
+    assert_false(cx_position_is_new(&p, "0123456789abcdee.1 50", 21));
     assert_false(cx_position_is_new(&p, "+12", 3));
     assert_false(cx_position_is_new(&p, NULL, 0));
 
     assert_true(reads(E ".42.card.x", &p));
-    assert_false(cx_position_is_new(&p, E ".42", 19));
+    assert_false(cx_position_is_new(&p, E ".42 50", 22));
 }
 
 

@@ -86,7 +86,6 @@ static bool
 read_page(cx_request_t *r, const char *since, int page, updates_t *u,
           bool *gone)
 {
-    bool mark;
     const char *head;
 
     *gone = false;
@@ -102,18 +101,16 @@ read_page(cx_request_t *r, const char *since, int page, updates_t *u,
         u->first = u->since.all;
     }
 
-    mark = cx_head_begin(&r->api->projector, r->user_id, u->mark);
+    cx_head_begin(&r->api->projector, r->user_id, u->mark);
 
     if (!read_rows(r, u, page)) {
         return false;
     }
 
-    if (mark) {
-        head =
-            cx_must(talloc_asprintf(r, "%s.%s", cx_pg_text(u->rows, 0, EPOCH),
-                                    cx_pg_text(u->rows, 0, HEAD)));
-        cx_head_settle(&r->api->projector, r->user_id, u->mark, head);
-    }
+    head = cx_must(talloc_asprintf(r, "%s.%s %s", cx_pg_text(u->rows, 0, EPOCH),
+                                   cx_pg_text(u->rows, 0, HEAD),
+                                   cx_pg_text(u->rows, 0, BOUND)));
+    cx_head_settle(&r->api->projector, r->user_id, u->mark, head);
 
     if (since != NULL && is_foreign(u)) {
         *gone = true;

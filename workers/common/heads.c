@@ -10,7 +10,10 @@
 
 /* KEYS: head.  ARGV: mark, head, seconds. */
 static const char script_settle[] =
-    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+    "local h = redis.call('GET', KEYS[1])\n"
+    "if not h then return 0 end\n"
+    "if h ~= ARGV[1] and string.match(h, '^[^ ]+ ')\n"
+    "    ~= string.match(ARGV[2], '^[^ ]+ ') then return 0 end\n"
     "redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])\n"
     "return 1\n";
 
@@ -33,17 +36,17 @@ cx_head_drop(cx_projector_t *p, const char *user_id)
 }
 
 
-bool
+void
 cx_head_begin(cx_projector_t *p, const char *user_id, char mark[CX_HEAD_MARK])
 {
-    bool ok;
     TALLOC_CTX *ctx;
     redisReply *reply;
     char name[CX_NAME_MAX];
     unsigned char random[(CX_HEAD_MARK - 2) / 2];
 
     if (RAND_bytes(random, sizeof(random)) != 1) {
-        return false;
+        mark[0] = '\0';
+        return;
     }
 
     mark[0] = '+';
@@ -53,10 +56,12 @@ cx_head_begin(cx_projector_t *p, const char *user_id, char mark[CX_HEAD_MARK])
     cx_head_name(name, user_id);
     reply = cx_redis_words(p->redis, ctx, "SET", name, mark, "NX", "EX",
                            MARK_SECONDS, NULL);
-    ok = reply != NULL && reply->type == REDIS_REPLY_STATUS;
-    talloc_free(ctx);
 
-    return ok;
+    if (reply == NULL || reply->type != REDIS_REPLY_STATUS) {
+        mark[0] = '\0';
+    }
+
+    talloc_free(ctx);
 }
 
 

@@ -17,11 +17,12 @@
 /* After a commit.  False: not confirmed; fanout comes back to it. */
 bool cx_head_drop(cx_projector_t *p, const char *user_id);
 
-/* Before PostgreSQL is read.  False: there is nothing to be written. */
-bool cx_head_begin(cx_projector_t *p, const char *user_id,
+/* Before PostgreSQL is read.  The mark is empty if there is a head. */
+void cx_head_begin(cx_projector_t *p, const char *user_id,
                    char mark[CX_HEAD_MARK]);
 
-/* Afterwards: the head, as core/cx_changes.h has it. */
+/* Afterwards: the head, as core/cx_changes.h has it.  One that stands is
+ * written again if nothing but its bound is another. */
 void cx_head_settle(cx_projector_t *p, const char *user_id,
                     const char mark[CX_HEAD_MARK], const char *head);
 

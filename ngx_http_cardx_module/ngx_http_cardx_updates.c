@@ -1,0 +1,429 @@
+
+/*
+ * "Is there anything new?" (D6): 204 if the user's head says no, at once or
+ * after a wait; everything else is a worker's.
+ */
+
+
+#include "ngx_http_cardx.h"
+
+
+#define NGX_HTTP_CARDX_WAIT_MAX  55
+
+
+struct ngx_http_cardx_waiter_s {
+    ngx_http_cardx_listener_t        listener;
+    ngx_http_cardx_ctx_t            *ctx;
+    cx_position_t                    since;
+    ngx_msec_t                       wait;
+    unsigned                         missed:1;
+};
+
+
+static ngx_int_t ngx_http_cardx_updates_query(ngx_http_request_t *r,
+    ngx_http_cardx_waiter_t *w);
+static ngx_int_t ngx_http_cardx_updates_ask(ngx_http_cardx_waiter_t *w);
+static void ngx_http_cardx_updates_reply(ngx_http_cardx_ctx_t *ctx,
+    redisReply *reply);
+static ngx_int_t ngx_http_cardx_updates_judge(ngx_http_cardx_waiter_t *w,
+    u_char *head, size_t len);
+static ngx_int_t ngx_http_cardx_updates_hold(ngx_http_cardx_waiter_t *w);
+static ngx_int_t ngx_http_cardx_updates_nothing(ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_updates_worker(ngx_http_cardx_waiter_t *w);
+static void ngx_http_cardx_updates_wake(ngx_http_cardx_listener_t *l,
+    const char *epoch, cx_wake_t wake, ngx_uint_t serial);
+static void ngx_http_cardx_updates_again(ngx_http_cardx_listener_t *l);
+static void ngx_http_cardx_updates_exit(ngx_http_cardx_listener_t *l);
+static void ngx_http_cardx_updates_read(ngx_http_request_t *r);
+static void ngx_http_cardx_updates_done(ngx_http_cardx_waiter_t *w,
+    ngx_int_t rc);
+
+
+ngx_int_t
+ngx_http_cardx_updates_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                 rc;
+    ngx_http_cardx_ctx_t     *ctx;
+    ngx_http_cardx_waiter_t  *w;
+
+    ctx = NULL;
+
+    rc = ngx_http_cardx_begin(r, NGX_HTTP_CARDX_UPDATES, &ctx);
+
+    if (rc != NGX_OK || ctx == NULL) {
+        return rc;
+    }
+
+    w = ngx_pcalloc(r->pool, sizeof(ngx_http_cardx_waiter_t));
+    if (w == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    w->ctx = ctx;
+    w->listener.wake = ngx_http_cardx_updates_wake;
+    w->listener.ask = ngx_http_cardx_updates_again;
+    w->listener.exit = ngx_http_cardx_updates_exit;
+    w->listener.impatient = 1;
+
+    ctx->waiter = w;
+
+    if (ctx->auth != NGX_HTTP_CARDX_AUTH_VERIFIED
+        || ngx_http_cardx_updates_query(r, w) != NGX_OK)
+    {
+        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
+    }
+
+    /* it may have come with the token */
+
+    if (ctx->head.len) {
+        rc = ngx_http_cardx_updates_judge(w, ctx->head.data, ctx->head.len);
+
+    } else {
+        rc = ngx_http_cardx_updates_ask(w);
+    }
+
+    return ngx_http_cardx_suspend(ctx, rc);
+}
+
+
+/* NGX_DECLINED: not for here, be it wrong or not. */
+
+static ngx_int_t
+ngx_http_cardx_updates_query(ngx_http_request_t *r,
+    ngx_http_cardx_waiter_t *w)
+{
+    ngx_int_t  wait;
+    ngx_str_t  value;
+
+    if (ngx_http_arg(r, (u_char *) "since", 5, &value) != NGX_OK
+        || cx_position_read((char *) value.data, value.len, &w->since) != 0
+        || w->since.kind.len)
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "with", 4, &value) == NGX_OK
+        && (value.len != sizeof("objects") - 1
+            || ngx_strncmp(value.data, "objects", value.len) != 0))
+    {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_http_arg(r, (u_char *) "wait", 4, &value) == NGX_OK) {
+
+        wait = ngx_atoi(value.data, value.len);
+
+        if (wait == NGX_ERROR || value.len > 2
+            || wait > NGX_HTTP_CARDX_WAIT_MAX)
+        {
+            return NGX_DECLINED;
+        }
+
+        w->wait = (ngx_msec_t) wait * 1000;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cardx_updates_ask(ngx_http_cardx_waiter_t *w)
+{
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_http_request_t         *r;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    r = w->ctx->request;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    w->missed = 0;
+
+    p = ngx_http_cardx_command(command, 2);
+    p = ngx_http_cardx_literal(p, "GET");
+
+    len = cx_head_name(name, w->ctx->token->user_id);
+    p = ngx_http_cardx_argument(p, name, len);
+
+    if (ngx_http_cardx_redis_ask(w->ctx, clcf->redis,
+                                 ngx_http_cardx_updates_reply, command,
+                                 p - command)
+        != NGX_OK)
+    {
+        return ngx_http_cardx_updates_worker(w);
+    }
+
+    if (!r->discard_body) {
+        r->read_event_handler = ngx_http_cardx_updates_read;
+    }
+
+    return NGX_BUSY;
+}
+
+
+static void
+ngx_http_cardx_updates_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
+{
+    ngx_int_t                 rc;
+    ngx_http_cardx_waiter_t  *w;
+
+    w = ctx->waiter;
+
+    if (reply && reply->type == REDIS_REPLY_STRING) {
+        rc = ngx_http_cardx_updates_judge(w, (u_char *) reply->str,
+                                          reply->len);
+
+    } else {
+        rc = ngx_http_cardx_updates_worker(w);
+    }
+
+    ngx_http_cardx_updates_done(w, rc);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_updates_judge(ngx_http_cardx_waiter_t *w, u_char *head,
+    size_t len)
+{
+    if (!cx_position_is_new(&w->since, (char *) head, len)) {
+        return ngx_http_cardx_updates_worker(w);
+    }
+
+    if (w->wait == 0) {
+        return ngx_http_cardx_updates_nothing(w->ctx);
+    }
+
+    return ngx_http_cardx_updates_hold(w);
+}
+
+
+/* The first time the head may have moved before anything was heard: it is
+ * looked at once more, from then on a message says so. */
+
+static ngx_int_t
+ngx_http_cardx_updates_hold(ngx_http_cardx_waiter_t *w)
+{
+    ngx_http_request_t         *r;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    r = w->ctx->request;
+
+    if (w->listener.hub) {
+
+        if (w->missed) {
+            return ngx_http_cardx_updates_ask(w);
+        }
+
+        return NGX_BUSY;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    if (ngx_http_cardx_listen(clcf->redis, &w->listener,
+                              w->ctx->token->user_id)
+        != NGX_OK)
+    {
+        return ngx_http_cardx_updates_worker(w);
+    }
+
+    r->read_event_handler = ngx_http_cardx_updates_read;
+
+    ngx_add_timer(r->connection->read, w->wait);
+
+    if (ngx_http_cardx_is_heard(&w->listener)) {
+        return ngx_http_cardx_updates_ask(w);
+    }
+
+    return NGX_BUSY;
+}
+
+
+static ngx_int_t
+ngx_http_cardx_updates_nothing(ngx_http_cardx_ctx_t *ctx)
+{
+    ngx_http_request_t  *r;
+    static ngx_str_t     cache_control = ngx_string("Cache-Control");
+    static ngx_str_t     no_store = ngx_string("no-store");
+
+    r = ctx->request;
+
+    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+
+    if (ngx_http_cardx_add_header(r, &cache_control, &no_store) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->headers_out.status = NGX_HTTP_NO_CONTENT;
+    r->header_only = 1;
+
+    return ngx_http_send_header(r);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_updates_worker(ngx_http_cardx_waiter_t *w)
+{
+    ngx_http_request_t  *r;
+
+    r = w->ctx->request;
+
+    ngx_http_cardx_unlisten(&w->listener);
+
+    if (r->connection->read->timer_set && w->wait) {
+        ngx_del_timer(r->connection->read);
+    }
+
+    return ngx_http_cardx_fall_back(w->ctx, NGX_HTTP_CARDX_MISS);
+}
+
+
+static void
+ngx_http_cardx_updates_wake(ngx_http_cardx_listener_t *l, const char *epoch,
+    cx_wake_t wake, ngx_uint_t serial)
+{
+    uint64_t                  last;
+    ngx_connection_t         *c;
+    ngx_http_cardx_waiter_t  *w;
+
+    w = (ngx_http_cardx_waiter_t *) l;
+    c = w->ctx->request->connection;
+
+    if (wake.terminal_id) {
+
+        if (wake.terminal_id == w->ctx->token->terminal_id) {
+            ngx_http_cardx_unlisten(l);
+            w->ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
+
+            if (w->ctx->ticket) {
+                ngx_http_cardx_redis_forget(w->ctx->ticket);
+            }
+
+            if (ngx_http_cardx_unauthorized(w->ctx->request) != NGX_DONE) {
+                ngx_http_finalize_request(w->ctx->request,
+                                          NGX_HTTP_UNAUTHORIZED);
+            }
+
+            ngx_http_run_posted_requests(c);
+        }
+
+        return;
+    }
+
+    last = ngx_http_cardx_wake_last(wake);
+
+    if (last
+        && last < w->since.xid
+        && ngx_memcmp(epoch, w->since.epoch, CX_LOG_EPOCH_LEN) == 0)
+    {
+        return;
+    }
+
+    if (w->ctx->ticket) {
+        ngx_http_cardx_redis_forget(w->ctx->ticket);
+    }
+
+    ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_worker(w));
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_cardx_updates_again(ngx_http_cardx_listener_t *l)
+{
+    ngx_int_t                 rc;
+    ngx_connection_t         *c;
+    ngx_http_cardx_waiter_t  *w;
+
+    w = (ngx_http_cardx_waiter_t *) l;
+    c = w->ctx->request->connection;
+
+    if (w->ctx->ticket) {
+        w->missed = 1;
+        return;
+    }
+
+    /* while nothing is heard there is no use in waiting */
+
+    rc = ngx_http_cardx_is_heard(l) ? ngx_http_cardx_updates_ask(w)
+                                    : ngx_http_cardx_updates_worker(w);
+
+    ngx_http_cardx_updates_done(w, rc);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_cardx_updates_exit(ngx_http_cardx_listener_t *l)
+{
+    ngx_connection_t         *c;
+    ngx_http_cardx_waiter_t  *w;
+
+    w = (ngx_http_cardx_waiter_t *) l;
+    c = w->ctx->request->connection;
+
+    if (w->ctx->ticket) {
+        ngx_http_cardx_redis_forget(w->ctx->ticket);
+    }
+
+    ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_worker(w));
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static void
+ngx_http_cardx_updates_read(ngx_http_request_t *r)
+{
+    ngx_event_t              *rev;
+    ngx_http_cardx_ctx_t     *ctx;
+    ngx_http_cardx_waiter_t  *w;
+
+    rev = r->connection->read;
+
+    if (!rev->timedout) {
+        ngx_http_test_reading(r);
+        return;
+    }
+
+    rev->timedout = 0;
+
+    ctx = ngx_http_cardx_get_ctx(r);
+    w = ctx->waiter;
+
+    if (ctx->ticket) {
+        ngx_http_cardx_redis_forget(ctx->ticket);
+    }
+
+    /* what nobody could tell of while it waited is a worker's to know */
+
+    if (w->missed || !ngx_http_cardx_is_heard(&w->listener)) {
+        ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_worker(w));
+        return;
+    }
+
+    ngx_http_cardx_unlisten(&w->listener);
+
+    ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_nothing(ctx));
+}
+
+
+static void
+ngx_http_cardx_updates_done(ngx_http_cardx_waiter_t *w, ngx_int_t rc)
+{
+    if (rc != NGX_BUSY) {
+        ngx_http_cardx_unlisten(&w->listener);
+    }
+
+    ngx_http_cardx_done(w->ctx, rc);
+}
+
+
+void
+ngx_http_cardx_waiter_cleanup(ngx_http_cardx_waiter_t *w)
+{
+    ngx_http_cardx_unlisten(&w->listener);
+}
