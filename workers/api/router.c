@@ -8,11 +8,26 @@
 
 
 static const cx_route_t *const tables[] = {
-    cx_routes_fetch,         cx_routes_cards,    cx_routes_keys,
-    cx_routes_media,         cx_routes_me,       cx_routes_qr,
-    cx_routes_thumbnails,    cx_routes_sessions, cx_routes_ops,
-    cx_routes_registrations, cx_routes_push,     cx_routes_phone,
-    cx_routes_sms,           cx_routes_updates,
+    cx_routes_fetch,
+    cx_routes_cards,
+    cx_routes_keys,
+    cx_routes_media,
+    cx_routes_me,
+    cx_routes_qr,
+    cx_routes_thumbnails,
+    cx_routes_sessions,
+    cx_routes_ops,
+    cx_routes_registrations,
+    cx_routes_push,
+    cx_routes_phone,
+    cx_routes_sms,
+    cx_routes_updates,
+    cx_routes_contacts,
+    cx_routes_contact_history,
+    cx_routes_contact_media,
+    cx_routes_contact_import,
+    cx_routes_contact_export,
+    cx_routes_holders,
 };
 
 
