@@ -12,7 +12,7 @@
 #include "cx_buf.h"
 #include "cx_vcard.h"
 
-#define PAGE 200
+#define PAGE 500
 #define BYTES_MAX 33554432 /* of an answer; the rest is the next one's */
 
 typedef struct {

@@ -451,6 +451,6 @@ post_restore(cx_request_t *r)
 const cx_route_t cx_routes_contact_history[] = {
     { "GET", "/v1/contacts/{o}/history", get_history, 0, 0 },
     { "POST", "/v1/contacts/{o}/merge", post_merge, CX_JSON_BODY, 0 },
-    { "POST", "/v1/contacts/{o}/restore", post_restore, CX_JSON_BODY, 0 },
+    { "POST", "/v1/contacts/{o}/restore", post_restore, 0, 0 },
     { NULL, NULL, NULL, 0, 0 }
 };

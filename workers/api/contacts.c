@@ -9,7 +9,7 @@
 #include "cx_jscontact.h"
 
 #define LIST_MAX 100
-#define PAGE 200 /* rows opened at once */
+#define PAGE 1000 /* rows read at once when looking for something */
 #define QUERY_MAX 200
 
 
@@ -554,10 +554,10 @@ delete_contact(cx_request_t *r)
 
 
 const cx_route_t cx_routes_contacts[] = {
-    { "POST", "/v1/contacts", post_contact, CX_JSON_BODY, 262144 },
+    { "POST", "/v1/contacts", post_contact, CX_JSON_BODY, 0 },
     { "GET", "/v1/contacts", get_contacts, 0, 0 },
     { "GET", "/v1/contacts/{o}", get_contact, 0, 0 },
-    { "PATCH", "/v1/contacts/{o}", patch_contact, CX_PATCH_BODY, 262144 },
+    { "PATCH", "/v1/contacts/{o}", patch_contact, CX_PATCH_BODY, 0 },
     { "DELETE", "/v1/contacts/{o}", delete_contact, 0, 0 },
     { NULL, NULL, NULL, 0, 0 }
 };
