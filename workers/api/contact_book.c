@@ -548,6 +548,26 @@ cx_book_write(cx_book_t *book, const cx_contact_t *c, const cx_json_t *layer,
 }
 
 
+/* What comes with a card at first is no change but where it replaces
+ * something of the holder's. */
+static cx_json_t *
+only_replaced(TALLOC_CTX *ctx, const cx_json_t *changes)
+{
+    size_t i;
+    cx_json_t *replaced;
+
+    replaced = cx_json_array(ctx);
+
+    for (i = 0; i < changes->n; i++) {
+        if (cx_json_get(changes->items[i], "old") != NULL) {
+            cx_json_append(replaced, cx_json_copy(replaced, changes->items[i]));
+        }
+    }
+
+    return replaced;
+}
+
+
 bool
 cx_book_note_live(cx_book_t *book, cx_contact_t *c)
 {
@@ -563,6 +583,7 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
     before = cx_merge(r, &book->rules, c->own, c->seen,
                       cx_json_get(c->layer, "pinned"));
     changes = cx_merge_changes(r, before, c->card);
+    changes = c->seen != NULL ? changes : only_replaced(r, changes);
     sealed = NULL;
 
     if (c->live != NULL) {
@@ -584,7 +605,7 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
     }
 
     return cx_book_note(book, c->contact_id, "live", changes, NULL,
-                        c->card_updated);
+                        c->seen != NULL ? c->card_updated : NULL);
 }
 
 
