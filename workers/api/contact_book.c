@@ -239,7 +239,9 @@ cx_book_row(cx_book_t *book, TALLOC_CTX *ctx, const PGresult *rows, int row,
         return false;
     }
 
-    if (cx_pg_text(rows, row, 12) != NULL) {
+    c->seen_sealed = cx_pg_text(rows, row, 12);
+
+    if (c->seen_sealed != NULL) {
         c->seen =
             open_json(book, ctx, ABOUT_SEEN, c->contact_id, rows, row, 12);
     }
@@ -595,8 +597,9 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
     }
 
     /* of several who look at once, one notes it */
-    if (!cx_query(r, &result, &SQL_CONTACT_SEEN, c->contact_id, sealed,
-                  c->revision)) {
+    if (!cx_begin(r)
+        || !cx_query(r, &result, &SQL_CONTACT_SEEN, c->contact_id, sealed,
+                     c->revision, c->seen_sealed)) {
         return false;
     }
 

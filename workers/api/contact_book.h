@@ -43,6 +43,7 @@ typedef struct {
     cx_json_t *live_media; /* the same */
 
     cx_json_t *seen; /* what was live when the history was written */
+    const char *seen_sealed;
     cx_json_t *card; /* merged */
 } cx_contact_t;
 

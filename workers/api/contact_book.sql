@@ -25,6 +25,7 @@ where contact_id = $1;
 update cardx.contacts
 set seen = $2
 where contact_id = $1 and revision = $3::bigint
+    and seen is not distinct from $4::bytea
 returning contact_id;
 
 -- name: history_add

@@ -7,4 +7,4 @@ select key_hash, expires, view from cardx.fanout_card($1)
 select cardx.fanout_terminal_gone($1, $2::integer)
 
 -- name: sweep
-select cardx.sweep(1000)
+select cardx.sweep(1000) + cardx.contact_sweep(1000)
