@@ -253,63 +253,74 @@ CREATE FUNCTION cardx.contact_read(wanted text, after text,
                    owner_id text, nickname text, card_revision bigint,
                    fields text, card text, media text, seen bytea,
                    card_updated text, deleted_at text)
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        WITH rows AS MATERIALIZED (
-            SELECT c.contact_id, c.revision, c.layer, c.deleted_at, c.card_id,
-                c.seen, c.created_at
+AS $$
+#variable_conflict use_column
+DECLARE
+    me text := cardx.current_user_id();
+    after_at timestamptz := '-infinity';
+    after_id text := '';
+    ids text[];
+BEGIN
+    -- two steps: each has a plan that does not depend on who asks for what
+    IF wanted IS NOT NULL THEN
+        ids := ARRAY[wanted];
+    ELSE
+        IF after IS NOT NULL THEN
+            SELECT a.created_at, a.contact_id INTO after_at, after_id
+            FROM cardx.contacts a
+            WHERE a.contact_id = after AND a.user_id = me;
+        END IF;
+
+        ids := ARRAY(
+            SELECT c.contact_id
             FROM cardx.contacts c
-            WHERE wanted IS NULL AND c.user_id = cardx.current_user_id()
+            WHERE c.user_id = me
+                AND (c.created_at, c.contact_id) > (after_at, after_id)
                 AND (c.deleted_at IS NOT NULL) = with_deleted
                 AND (c.deleted_at IS NULL
                      OR (c.deleted_at > now() - interval '30 days'
                          AND c.merged_into IS NULL))
-                AND (after IS NULL OR (c.created_at, c.contact_id) > (
-                    SELECT a.created_at, a.contact_id
-                    FROM cardx.contacts a
-                    WHERE a.contact_id = after
-                        AND a.user_id = cardx.current_user_id()))
             ORDER BY c.created_at, c.contact_id
-            LIMIT page),
-        one AS (
-            SELECT * FROM rows
-            UNION ALL
-            SELECT c.contact_id, c.revision, c.layer, c.deleted_at, c.card_id,
-                c.seen, c.created_at
-            FROM cardx.contacts c
-            WHERE c.contact_id = wanted
-                AND c.user_id = cardx.current_user_id())
-        SELECT o.contact_id, o.revision, o.layer, o.deleted_at IS NOT NULL,
-            (SELECT jsonb_object_agg(m.kind, jsonb_build_object(
-                 'media_id', m.media_id, 'type', m.type, 'bytes', m.bytes))
-             FROM cardx.contact_media m
-             WHERE m.contact_id = o.contact_id)::text,
-            k.card_id, k.user_id, u.nickname, k.revision,
-            to_jsonb(f.fields)::text, k.card::text,
-            CASE WHEN k.card_id IS NOT NULL THEN coalesce((
+            LIMIT page);
+    END IF;
+
+    RETURN QUERY
+    SELECT c.contact_id, c.revision, c.layer, c.deleted_at IS NOT NULL,
+        (SELECT jsonb_object_agg(m.kind, jsonb_build_object(
+             'media_id', m.media_id, 'type', m.type, 'bytes', m.bytes))
+         FROM cardx.contact_media m
+         WHERE m.contact_id = c.contact_id)::text,
+        k.card_id, k.user_id, k.nickname, k.revision, k.fields, k.card,
+        k.media, c.seen, k.updated,
+        to_char(c.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    FROM cardx.contacts c
+    LEFT JOIN LATERAL (
+        SELECT k.card_id, k.user_id, u.nickname, k.revision,
+            (SELECT to_jsonb(f.fields)
+             FROM cardx.grant_fields(k.card_id, me) f)::text AS fields,
+            k.card::text AS card,
+            coalesce((
                 SELECT jsonb_object_agg(m.kind, jsonb_build_object(
                     'media_id', m.media_id, 'type', m.type,
                     'bytes', m.bytes))
                 FROM cardx.media m
-                WHERE m.card_id = k.card_id AND m.replaced_at IS NULL), '{}')
-            END::text,
-            o.seen,
+                WHERE m.card_id = k.card_id AND m.replaced_at IS NULL), '{}'
+            )::text AS media,
             to_char(k.updated_at AT TIME ZONE 'UTC',
-                    'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-            to_char(o.deleted_at AT TIME ZONE 'UTC',
-                    'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-        FROM one o
-        LEFT JOIN LATERAL cardx.grant_fields(o.card_id,
-            cardx.current_user_id()) f ON o.card_id IS NOT NULL
-        LEFT JOIN cardx.cards k ON k.card_id = o.card_id
+                    'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS updated
+        FROM cardx.cards k
+        JOIN cardx.users u ON u.user_id = k.user_id
+        WHERE c.card_id IS NOT NULL AND k.card_id = c.card_id
             AND k.deleted_at IS NULL
             AND EXISTS (SELECT FROM cardx.grants g
-                        WHERE g.card_id = o.card_id
-                            AND g.holder_id = cardx.current_user_id())
-        LEFT JOIN cardx.users u ON u.user_id = k.user_id
-        ORDER BY o.created_at, o.contact_id;
-    END;
+                        WHERE g.card_id = k.card_id AND g.holder_id = me)
+        ) k ON true
+    WHERE c.contact_id = ANY (ids) AND c.user_id = me
+    ORDER BY c.created_at, c.contact_id;
+END
+$$;
 
 -- Keeps a card in the current user's book (A7): its_key: the SHA-256 of the
 -- key.  No row: the key does not open the card, or not for this user.  Else

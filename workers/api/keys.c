@@ -202,7 +202,10 @@ delete_key(cx_request_t *r)
         return;
     }
 
+    /* who saves the card with it at this moment has done so by then, and what
+     * that made can be seen */
     if (!cx_begin(r)
+        || !cx_query(r, &result, &SQL_KEY_LOCK, r->params[0], r->params[1])
         || !cx_query(r, &result, &SQL_KEY_REVOKE, r->params[0], r->params[1],
                      grants != NULL ? grants : "false")) {
         return;

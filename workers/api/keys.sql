@@ -91,6 +91,12 @@ select jsonb_strip_nulls(jsonb_build_object('next', (
 from cardx.cards c
 where c.card_id = $1 and c.deleted_at is null;
 
+-- name: key_lock
+select
+from cardx.card_keys
+where key_id = $2 and card_id = $1
+for no key update;
+
 -- No row: no such key of this card.  $3: the grants made with it end too.
 -- name: key_revoke
 with key as (

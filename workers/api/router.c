@@ -24,6 +24,12 @@ static const cx_route_t *const tables[] = {
     cx_routes_sms,
     cx_routes_updates,
     cx_routes_me_delete,
+    cx_routes_contacts,
+    cx_routes_contact_history,
+    cx_routes_contact_media,
+    cx_routes_contact_import,
+    cx_routes_contact_export,
+    cx_routes_holders,
 };
 /* clang-format on */
 

@@ -8,3 +8,4 @@ select cardx.fanout_terminal_gone($1, $2::integer)
 
 -- name: sweep
 select cardx.sweep(1000) + cardx.sweep_erased(100)
+    + cardx.contact_sweep(1000)

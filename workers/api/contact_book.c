@@ -1,0 +1,734 @@
+#include "contact_book.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <openssl/crypto.h>
+#include <openssl/hmac.h>
+
+#include "card_body.h"
+#include "contact_book.sql.h"
+#include "crypto.h"
+#include "cx_buf.h"
+#include "cx_etag.h"
+#include "cx_jscontact.h"
+#include "phone.h"
+
+#define ABOUT_LAYER "contact"
+#define ABOUT_SEEN "seen"
+#define ABOUT_HISTORY "history"
+
+
+static int
+wipe(cx_book_t *book)
+{
+    OPENSSL_cleanse(book->key, sizeof(book->key));
+    OPENSSL_cleanse(book->token_key, sizeof(book->token_key));
+
+    return 0;
+}
+
+
+static bool
+number(void *data, const char *text, char out[CX_NUMBER_SIZE])
+{
+    const char *region = data;
+
+    return cx_phone_normalise(text, region, out) == 0;
+}
+
+
+cx_book_t *
+cx_book_open(cx_request_t *r)
+{
+    size_t len;
+    cx_book_t *book;
+    PGresult *result;
+    unsigned char wrap[CX_SECRET_LEN], *wrapped, *key;
+
+    if (!cx_query(r, &result, &SQL_CONTACT_KEY)) {
+        return NULL;
+    }
+
+    book = talloc_zero(r, cx_book_t);
+    talloc_set_destructor(book, wipe);
+    book->r = r;
+    book->rules.number = number;
+    book->rules.data = r->api->settings->default_region;
+
+    if (cx_pg_text(result, 0, 0) == NULL) {
+        cx_answer_header(r, "WWW-Authenticate", "Bearer");
+        cx_problem(r, 401, "unauthorized", "This account is gone.");
+        return NULL;
+    }
+
+    wrapped = cx_pg_bytes(r, result, 0, 0, &len);
+    key = NULL;
+
+    if (wrapped != NULL && cx_derive(r->api->settings, "data-key", wrap)) {
+        key = cx_open(book, wrap, r->user_id, wrapped, len, &len);
+    }
+
+    OPENSSL_cleanse(wrap, sizeof(wrap));
+
+    if (key == NULL || len != sizeof(book->key)) {
+        cx_alert("the data key of %s can't be opened", r->user_id);
+        cx_try_again(r);
+        return NULL;
+    }
+
+    memcpy(book->key, key, len);
+    OPENSSL_cleanse(key, len);
+
+    if (!cx_derive_from(book->key, sizeof(book->key), "contact-token",
+                        book->token_key)) {
+        cx_try_again(r);
+        return NULL;
+    }
+
+    return book;
+}
+
+
+unsigned char *
+cx_book_open_bytes(cx_book_t *book, TALLOC_CTX *ctx, const char *about,
+                   const PGresult *rows, int row, int column, size_t *len)
+{
+    size_t sealed_len;
+    unsigned char *sealed, *bytes;
+
+    sealed = cx_pg_bytes(ctx, rows, row, column, &sealed_len);
+    bytes = cx_open(ctx, book->key, about, sealed, sealed_len, len);
+    talloc_free(sealed);
+
+    return bytes;
+}
+
+
+char *
+cx_book_seal_bytes(cx_book_t *book, const char *about, const void *bytes,
+                   size_t len)
+{
+    char *parameter;
+    size_t sealed_len;
+    unsigned char *sealed;
+
+    sealed = cx_seal(book->r, book->key, about, bytes, len, &sealed_len);
+
+    if (sealed == NULL) {
+        cx_try_again(book->r);
+        return NULL;
+    }
+
+    parameter = cx_pg_bytea(book->r, sealed, sealed_len);
+    talloc_free(sealed);
+
+    return parameter;
+}
+
+
+static char *
+about(TALLOC_CTX *ctx, const char *what, const char *contact_id)
+{
+    return cx_must(talloc_asprintf(ctx, "%s %s", what, contact_id));
+}
+
+
+static char *
+seal_json(cx_book_t *book, const char *what, const char *contact_id,
+          const cx_json_t *json)
+{
+    char *text, *parameter;
+    size_t len;
+
+    text = cx_json_write(book->r, json, &len);
+    parameter =
+        cx_book_seal_bytes(book, about(text, what, contact_id), text, len);
+    OPENSSL_cleanse(text, len);
+    talloc_free(text);
+
+    return parameter;
+}
+
+
+static cx_json_t *
+open_json(cx_book_t *book, TALLOC_CTX *ctx, const char *what,
+          const char *contact_id, const PGresult *rows, int row, int column)
+{
+    size_t len;
+    const char *why;
+    cx_json_t *json;
+    unsigned char *text;
+
+    text = cx_book_open_bytes(book, ctx, about(ctx, what, contact_id), rows,
+                              row, column, &len);
+    json = text != NULL ? cx_json_read(ctx, (char *) text, len, &why) : NULL;
+    talloc_free(text);
+
+    return json;
+}
+
+
+static cx_json_t *
+json_at(TALLOC_CTX *ctx, const PGresult *rows, int row, int column)
+{
+    const char *text, *why;
+
+    text = cx_pg_text(rows, row, column);
+
+    return text != NULL ? cx_json_read(ctx, text, strlen(text), &why) : NULL;
+}
+
+
+/* What is live: the Card without entries for media of ours, which the
+ * envelope has, and the media that the grants show. */
+static bool
+read_live(cx_book_t *book, TALLOC_CTX *ctx, const PGresult *rows, int row,
+          cx_contact_t *c)
+{
+    size_t i;
+    cx_json_t *card;
+
+    c->card_id = cx_pg_text(rows, row, 5);
+    card = json_at(ctx, rows, row, 10);
+
+    if (c->card_id == NULL) {
+        return true;
+    }
+
+    c->owner_id = cx_pg_text(rows, row, 6);
+    c->nickname = cx_pg_text(rows, row, 7);
+    c->card_revision = cx_pg_text(rows, row, 8);
+    c->card_updated = cx_pg_text(rows, row, 13);
+    c->live_media = json_at(ctx, rows, row, 11);
+
+    if (card == NULL || c->live_media == NULL
+        || cx_fields_read(ctx, json_at(ctx, rows, row, 9), &c->fields)
+               != NULL) {
+        return false;
+    }
+
+    c->live = cx_card_body(ctx, book->r->api->settings, c->card_id, card, NULL,
+                           c->fields);
+
+    for (i = 0; i < CX_MEDIA_KINDS; i++) {
+        if (!cx_fields_show(c->fields, cx_media_kinds[i])) {
+            cx_json_remove(c->live_media, cx_media_kinds[i]);
+        }
+    }
+
+    return true;
+}
+
+
+bool
+cx_book_row(cx_book_t *book, TALLOC_CTX *ctx, const PGresult *rows, int row,
+            cx_contact_t *c)
+{
+    memset(c, 0, sizeof(*c));
+    c->contact_id = cx_pg_text(rows, row, 0);
+    c->revision = cx_pg_text(rows, row, 1);
+    c->layer = open_json(book, ctx, ABOUT_LAYER, c->contact_id, rows, row, 2);
+    c->own = cx_json_get(c->layer, "own");
+    c->deleted = cx_pg_true(rows, row, 3);
+    c->media = json_at(ctx, rows, row, 4);
+    c->deleted_at = cx_pg_text(rows, row, 14);
+
+    if (c->own == NULL || !read_live(book, ctx, rows, row, c)) {
+        cx_alert("contact %s can't be read", c->contact_id);
+        cx_try_again(book->r);
+        return false;
+    }
+
+    c->seen_sealed = cx_pg_text(rows, row, 12);
+
+    if (c->seen_sealed != NULL) {
+        c->seen =
+            open_json(book, ctx, ABOUT_SEEN, c->contact_id, rows, row, 12);
+    }
+
+    c->card = cx_merge(ctx, &book->rules, c->own, c->live,
+                       cx_json_get(c->layer, "pinned"));
+
+    return true;
+}
+
+
+static bool
+not_found(cx_request_t *r)
+{
+    cx_problem(r, 404, "not_found", "You have no such contact.");
+
+    return false;
+}
+
+
+bool
+cx_book_get_any(cx_book_t *book, const char *contact_id, cx_contact_t *c)
+{
+    PGresult *rows;
+    cx_request_t *r = book->r;
+
+    if (!cx_query(r, &rows, &SQL_CONTACT_READ, contact_id, NULL, "false",
+                  "0")) {
+        return false;
+    }
+
+    if (PQntuples(rows) == 0) {
+        return not_found(r);
+    }
+
+    return cx_book_row(book, r, rows, 0, c);
+}
+
+
+bool
+cx_book_get(cx_book_t *book, const char *contact_id, cx_contact_t *c)
+{
+    if (!cx_book_get_any(book, contact_id, c)) {
+        return false;
+    }
+
+    return !c->deleted || not_found(book->r);
+}
+
+
+bool
+cx_book_lock(cx_book_t *book, const char *contact_id, cx_contact_t *c)
+{
+    char *etag;
+    PGresult *rows;
+    const char *header;
+    cx_request_t *r = book->r;
+
+    if (!cx_begin(r) || !cx_query(r, &rows, &SQL_CONTACT_LOCK, contact_id)) {
+        return false;
+    }
+
+    if (PQntuples(rows) == 0) {
+        return not_found(r);
+    }
+
+    if (!cx_book_get_any(book, contact_id, c)) {
+        return false;
+    }
+
+    etag = cx_book_etag(r, c);
+    header = cx_header(r, "If-Match");
+
+    if (header != NULL && !c->deleted
+        && !cx_etag_match(header, strlen(header), etag, strlen(etag))) {
+        cx_problem(r, 412, "version_conflict",
+                   "The contact has changed: its ETag is %s now.", etag);
+        return false;
+    }
+
+    return true;
+}
+
+
+bool
+cx_book_page(cx_book_t *book, TALLOC_CTX *ctx, const char *after, bool deleted,
+             int page, PGresult **rows)
+{
+    cx_pg_rc_t rc;
+
+    rc = cx_pg_query(book->r->api->pg, ctx, rows, &SQL_CONTACT_READ, NULL,
+                     after, deleted ? "true" : "false",
+                     talloc_asprintf(ctx, "%d", page));
+
+    if (rc != CX_PG_OK) {
+        cx_problem_pg(book->r, rc);
+    }
+
+    return rc == CX_PG_OK;
+}
+
+
+cx_json_t *
+cx_layer_new(cx_request_t *r, cx_json_t *own)
+{
+    cx_json_t *layer;
+
+    layer = cx_json_object(r);
+
+    if (own == NULL) {
+        own = cx_json_object(layer);
+        (void) cx_jscontact_check(r, own);
+    }
+
+    cx_json_put(layer, "own", own);
+
+    return layer;
+}
+
+
+char *
+cx_book_seal(cx_book_t *book, const char *contact_id, const cx_json_t *layer)
+{
+    return seal_json(book, ABOUT_LAYER, contact_id, layer);
+}
+
+
+static bool
+hash_token(cx_book_t *book, const char *text, unsigned char *out)
+{
+    unsigned char hash[CX_SECRET_LEN];
+
+    if (HMAC(EVP_sha256(), book->token_key, sizeof(book->token_key),
+             (const unsigned char *) text, strlen(text), hash, NULL)
+        == NULL) {
+        return false;
+    }
+
+    memcpy(out, hash, CX_TOKEN_SIZE);
+
+    return true;
+}
+
+
+/* Texts that stand for a person: the uids, and each number and e-mail address
+ * together with the name, since families share numbers. */
+static char **
+token_texts(cx_book_t *book, TALLOC_CTX *ctx, const cx_json_t *layer, size_t *n,
+            size_t *n_uids)
+{
+    size_t i, j;
+    char *name, **texts;
+    const cx_json_t *own, *uids, *items;
+    static const char *const properties[] = { "phones", "emails" };
+
+    own = cx_json_get(layer, "own");
+    uids = cx_json_get(layer, "uids");
+    items = cx_json_get(own, "phones");
+    i = items != NULL ? items->n : 0;
+    items = cx_json_get(own, "emails");
+    i += items != NULL ? items->n : 0;
+    i += uids != NULL ? uids->n : 0;
+
+    texts = cx_must(talloc_array(ctx, char *, i + 1));
+    *n = 0;
+
+    if (cx_json_text(own, "uid") != NULL) {
+        texts[(*n)++] =
+            cx_must(talloc_asprintf(texts, "uid %s", cx_json_text(own, "uid")));
+    }
+
+    for (i = 0; uids != NULL && i < uids->n; i++) {
+        texts[(*n)++] =
+            cx_must(talloc_asprintf(texts, "uid %s", uids->items[i]->text));
+    }
+
+    *n_uids = *n;
+    name = cx_merge_text(texts, cx_jscontact_full_name(texts, own));
+
+    for (i = 0; i < 2; i++) {
+        items = cx_json_get(own, properties[i]);
+
+        for (j = 0; items != NULL && j < items->n; j++) {
+            texts[(*n)++] = cx_must(
+                talloc_asprintf(texts, "%s %s\n%s", properties[i],
+                                cx_merge_value(texts, &book->rules,
+                                               properties[i], items->items[j]),
+                                name));
+        }
+    }
+
+    return texts;
+}
+
+
+unsigned char *
+cx_book_token_bytes(cx_book_t *book, TALLOC_CTX *ctx, const cx_json_t *layer,
+                    size_t *n, size_t *n_uids)
+{
+    size_t i;
+    char **texts;
+    unsigned char *tokens;
+
+    texts = token_texts(book, ctx, layer, n, n_uids);
+    tokens = cx_must(talloc_array(ctx, unsigned char, *n *CX_TOKEN_SIZE + 1));
+
+    for (i = 0; i < *n; i++) {
+        if (!hash_token(book, texts[i], tokens + i * CX_TOKEN_SIZE)) {
+            cx_try_again(book->r);
+            return NULL;
+        }
+    }
+
+    talloc_free(texts);
+
+    return tokens;
+}
+
+
+char *
+cx_book_tokens(cx_book_t *book, const cx_json_t *layer)
+{
+    size_t n, n_uids;
+    unsigned char *tokens;
+
+    tokens = cx_book_token_bytes(book, book->r, layer, &n, &n_uids);
+
+    return tokens != NULL ? cx_pg_bytea(book->r, tokens, n * CX_TOKEN_SIZE)
+                          : NULL;
+}
+
+
+bool
+cx_book_note(cx_book_t *book, const char *contact_id, const char *what,
+             cx_json_t *changes, cx_json_t *undo, const char *at)
+{
+    char *sealed;
+    cx_json_t *json;
+    PGresult *result;
+
+    sealed = NULL;
+
+    if (changes != NULL || undo != NULL) {
+        json = cx_json_object(book->r);
+
+        if (changes != NULL) {
+            cx_json_put(json, "changes", changes);
+        }
+
+        if (undo != NULL) {
+            cx_json_put(json, "undo", undo);
+        }
+
+        sealed = seal_json(book, ABOUT_HISTORY, contact_id, json);
+
+        if (sealed == NULL) {
+            return false;
+        }
+    }
+
+    return cx_query(book->r, &result, &SQL_HISTORY_ADD, contact_id, what,
+                    sealed, at);
+}
+
+
+/* A layer with its members beside the Card's, for telling what changed. */
+static cx_json_t *
+flat(TALLOC_CTX *ctx, const cx_json_t *layer)
+{
+    size_t i;
+    cx_json_t *all;
+    const cx_json_t *member;
+    static const char *const names[] = { "note", "tags", "pinned" };
+
+    all = cx_json_copy(ctx, cx_json_get(layer, "own"));
+
+    for (i = 0; i < 3; i++) {
+        member = cx_json_get(layer, names[i]);
+
+        if (member != NULL) {
+            cx_json_put(all, names[i], cx_json_copy(all, member));
+        }
+    }
+
+    return all;
+}
+
+
+bool
+cx_book_write(cx_book_t *book, const cx_contact_t *c, const cx_json_t *layer,
+              const char *what, cx_json_t *undo)
+{
+    PGresult *result;
+    cx_json_t *changes;
+    char *sealed, *tokens;
+    cx_request_t *r = book->r;
+
+    changes = cx_merge_changes(r, flat(r, c->layer), flat(r, layer));
+    sealed = cx_book_seal(book, c->contact_id, layer);
+    tokens = sealed != NULL ? cx_book_tokens(book, layer) : NULL;
+
+    return tokens != NULL
+           && cx_query(r, &result, &SQL_CONTACT_WRITE, c->contact_id, sealed,
+                       tokens)
+           && cx_book_note(book, c->contact_id, what, changes, undo, NULL);
+}
+
+
+/* What comes with a card at first is no change but where it replaces
+ * something of the holder's. */
+static cx_json_t *
+only_replaced(TALLOC_CTX *ctx, const cx_json_t *changes)
+{
+    size_t i;
+    cx_json_t *replaced;
+
+    replaced = cx_json_array(ctx);
+
+    for (i = 0; i < changes->n; i++) {
+        if (cx_json_get(changes->items[i], "old") != NULL) {
+            cx_json_append(replaced, cx_json_copy(replaced, changes->items[i]));
+        }
+    }
+
+    return replaced;
+}
+
+
+bool
+cx_book_note_live(cx_book_t *book, cx_contact_t *c)
+{
+    char *sealed;
+    PGresult *result;
+    cx_json_t *before, *changes;
+    cx_request_t *r = book->r;
+
+    if (c->deleted || cx_json_same(c->seen, c->live)) {
+        return true;
+    }
+
+    before = cx_merge(r, &book->rules, c->own, c->seen,
+                      cx_json_get(c->layer, "pinned"));
+    changes = cx_merge_changes(r, before, c->card);
+    changes = c->seen != NULL ? changes : only_replaced(r, changes);
+    sealed = NULL;
+
+    if (c->live != NULL) {
+        sealed = seal_json(book, ABOUT_SEEN, c->contact_id, c->live);
+
+        if (sealed == NULL) {
+            return false;
+        }
+    }
+
+    /* of several who look at once, one notes it */
+    if (!cx_begin(r)
+        || !cx_query(r, &result, &SQL_CONTACT_SEEN, c->contact_id, sealed,
+                     c->revision, c->seen_sealed)) {
+        return false;
+    }
+
+    if (PQntuples(result) == 0 || changes->n == 0) {
+        return true;
+    }
+
+    return cx_book_note(book, c->contact_id, "live", changes, NULL,
+                        c->seen != NULL ? c->card_updated : NULL);
+}
+
+
+static void
+put_medium(cx_json_t *media, const cx_contact_t *c, const cx_json_t *medium)
+{
+    cx_json_t *entry;
+
+    entry = cx_json_put(media, medium->name, cx_json_object(media));
+    cx_json_put(
+        entry, "address",
+        cx_json_string(entry, talloc_asprintf(entry, "/v1/contacts/%s/media/%s",
+                                              c->contact_id, medium->name)));
+    cx_json_put(entry, "type",
+                cx_json_string(entry, cx_json_text(medium, "type")));
+    cx_json_put(entry, "bytes",
+                cx_json_copy(entry, cx_json_get(medium, "bytes")));
+}
+
+
+/* The holder's own come before the card's. */
+static cx_json_t *
+all_media(TALLOC_CTX *ctx, const cx_contact_t *c)
+{
+    size_t i;
+    cx_json_t *media;
+
+    media = cx_json_object(ctx);
+
+    for (i = 0; c->live_media != NULL && i < c->live_media->n; i++) {
+        put_medium(media, c, c->live_media->items[i]);
+    }
+
+    for (i = 0; c->media != NULL && i < c->media->n; i++) {
+        put_medium(media, c, c->media->items[i]);
+    }
+
+    return media;
+}
+
+
+static void
+put_copy(cx_json_t *json, const char *name, const cx_json_t *value,
+         cx_json_t *absent)
+{
+    cx_json_put(json, name, value != NULL ? cx_json_copy(json, value) : absent);
+}
+
+
+cx_json_t *
+cx_book_envelope(TALLOC_CTX *ctx, const cx_contact_t *c)
+{
+    int64_t revision;
+    cx_json_t *json, *owner;
+
+    json = cx_json_object(ctx);
+    revision = strtoll(c->revision, NULL, 10);
+    cx_json_put(json, "contact_id", cx_json_string(json, c->contact_id));
+    cx_json_put(json, "revision", cx_json_integer(json, revision));
+
+    if (c->deleted_at != NULL) {
+        cx_json_put(json, "deleted_at", cx_json_string(json, c->deleted_at));
+    }
+
+    if (c->live != NULL) {
+        owner = cx_json_put(json, "owner", cx_json_object(json));
+        cx_json_put(owner, "user_id", cx_json_string(owner, c->owner_id));
+        cx_json_put(owner, "nickname",
+                    c->nickname != NULL ? cx_json_string(owner, c->nickname)
+                                        : cx_json_null(owner));
+        cx_json_put(json, "card_id", cx_json_string(json, c->card_id));
+        cx_json_put(json, "live", cx_json_copy(json, c->live));
+    }
+
+    cx_json_put(json, "own", cx_json_copy(json, c->own));
+    cx_json_put(json, "card", cx_json_copy(json, c->card));
+    put_copy(json, "note", cx_json_get(c->layer, "note"), cx_json_null(json));
+    put_copy(json, "tags", cx_json_get(c->layer, "tags"), cx_json_array(json));
+    put_copy(json, "pinned", cx_json_get(c->layer, "pinned"),
+             cx_json_array(json));
+    cx_json_put(json, "media", all_media(json, c));
+
+    return json;
+}
+
+
+char *
+cx_book_etag(TALLOC_CTX *ctx, const cx_contact_t *c)
+{
+    char view[CX_VIEW_LEN + 1];
+
+    if (c->live == NULL) {
+        return cx_must(talloc_asprintf(ctx, "\"%s\"", c->revision));
+    }
+
+    cx_view_name(c->fields, view);
+
+    return cx_must(talloc_asprintf(ctx, "\"%s-%s-%s\"", c->revision,
+                                   c->card_revision, view));
+}
+
+
+void
+cx_book_answer(cx_book_t *book, int status, const char *contact_id)
+{
+    char *etag;
+    cx_contact_t c;
+    cx_request_t *r = book->r;
+
+    if (!cx_book_get(book, contact_id, &c) || !cx_book_note_live(book, &c)) {
+        return;
+    }
+
+    etag = cx_book_etag(r, &c);
+    cx_answer_header(r, "Cache-Control", "private, no-cache");
+
+    if (strcmp(r->route->method, "GET") == 0 && cx_not_modified(r, etag)) {
+        return;
+    }
+
+    cx_answer_etag(r, etag);
+    cx_answer_json(r, status, cx_book_envelope(r, &c));
+}
