@@ -22,6 +22,7 @@
 
 #include "cx_accept.h"
 #include "cx_changes.h"
+#include "cx_cluster.h"
 #include "cx_id.h"
 #include "cx_projection.h"
 
@@ -77,6 +78,7 @@ typedef struct ngx_http_cardx_ctx_s     ngx_http_cardx_ctx_t;
 typedef struct ngx_http_cardx_cache_s   ngx_http_cardx_cache_t;
 typedef struct ngx_http_cardx_limit_s   ngx_http_cardx_limit_t;
 typedef struct ngx_http_cardx_link_s    ngx_http_cardx_link_t;
+typedef struct ngx_http_cardx_nodes_s   ngx_http_cardx_nodes_t;
 typedef struct ngx_http_cardx_ticket_s  ngx_http_cardx_ticket_t;
 typedef struct ngx_http_cardx_waiter_s  ngx_http_cardx_waiter_t;
 typedef struct ngx_http_cardx_stream_s  ngx_http_cardx_stream_t;
@@ -96,12 +98,19 @@ typedef struct {
 } ngx_http_cardx_main_conf_t;
 
 
-/* one cardx_redis directive */
 typedef struct {
-    ngx_str_t                        name;     /* as configured, for logs */
+    ngx_str_t                        name;     /* for logs */
     char                            *path;     /* unix socket, or NULL */
     char                            *host;     /* numeric */
     ngx_uint_t                       port;
+} ngx_http_cardx_address_t;
+
+
+/* one cardx_redis directive */
+typedef struct {
+    ngx_str_t                        name;     /* the first address */
+    ngx_array_t                      addresses;
+                                               /* ngx_http_cardx_address_t */
     ngx_int_t                        db;
     ngx_str_t                        user;
     ngx_str_t                        password;
@@ -109,9 +118,13 @@ typedef struct {
     ngx_msec_t                       timeout;
 
     ngx_http_cardx_main_conf_t      *main;
-    ngx_http_cardx_link_t           *link;     /* of this process */
+    ngx_http_cardx_nodes_t          *nodes;    /* of this process */
+    ngx_uint_t                       turn;     /* the address to try next */
     struct ngx_http_cardx_pubsub_s  *pubsub;   /* the same, or NULL */
     struct ngx_http_cardx_hub_s     *hub;      /* the same, or NULL */
+
+    unsigned                         cluster:1;
+    unsigned                         parameters:1; /* while it is read */
 } ngx_http_cardx_redis_t;
 
 
@@ -215,7 +228,8 @@ void ngx_http_cardx_redis_forget(ngx_http_cardx_ticket_t *ticket);
 ngx_int_t ngx_http_cardx_redis_init(ngx_cycle_t *cycle,
     ngx_http_cardx_redis_t *redis);
 void ngx_http_cardx_redis_exit(ngx_http_cardx_redis_t *redis);
-ngx_uint_t ngx_http_cardx_redis_is_up(ngx_http_cardx_redis_t *redis);
+ngx_uint_t ngx_http_cardx_redis_is_up(ngx_http_cardx_redis_t *redis,
+    const char *name);
 void ngx_http_cardx_redis_flush(ngx_http_cardx_redis_t *redis);
 redisAsyncContext *ngx_http_cardx_redis_context(
     ngx_http_cardx_redis_t *redis);
@@ -245,6 +259,12 @@ struct ngx_http_cardx_ticket_s {
     ngx_msec_t                       deadline;
     ngx_http_cardx_ctx_t            *ctx;      /* NULL: nobody waits */
     ngx_http_cardx_link_t           *link;
+
+    /* in a cluster, to say it again to another node */
+    size_t                           len;
+    ngx_uint_t                       hops;
+    unsigned                         tell:1;   /* nobody ever waited */
+    u_char                           command[1];
 };
 
 
@@ -264,11 +284,8 @@ struct ngx_http_cardx_link_s {
     redisAsyncContext               *ac;       /* NULL: no connection */
     ngx_http_cardx_events_t          events;
     ngx_http_cardx_redis_t          *redis;
+    ngx_http_cardx_address_t         address;
     ngx_http_cardx_link_e            state;
-
-    /* tickets in the order of their deadlines, and a timer for the first */
-    ngx_queue_t                      waiting;
-    ngx_event_t                      deadline;
 
     ngx_event_t                      reconnect;
     ngx_event_t                      watch;
@@ -277,17 +294,69 @@ struct ngx_http_cardx_link_s {
 
     u_char                           run_id[40];
     ngx_http_cardx_ticket_t          own;      /* the link's own commands */
+    ngx_http_cardx_ticket_t          map;      /* CLUSTER NODES */
+    char                            *map_text; /* its answer, on the heap */
+
+    /* the node's mark, see cx_cluster.h, and what cardx:ready is there */
+    ngx_uint_t                       mark;
+    char                             ready[CX_NAME_MAX];
+    size_t                           ready_len;
+    ngx_uint_t                       ready_mark; /* when it was asked for */
+
+    u_char                           name[CX_HOST_MAX + 8];
+    char                             host[CX_HOST_MAX];
 
     /* the reply that is being read */
     redisReply                       node[1 + NGX_HTTP_CARDX_ELEMENTS];
     redisReply                      *element[NGX_HTTP_CARDX_ELEMENTS];
     char                             text[NGX_HTTP_CARDX_TEXT];
 
+    unsigned                         keep:1;     /* configured, or has slots */
     unsigned                         watching:1; /* asked and not answered */
     unsigned                         stalled:1;
     unsigned                         failed:1;   /* and logged */
     unsigned                         exiting:1;
 };
+
+
+/* the one server, or the nodes of a cluster */
+
+struct ngx_http_cardx_nodes_s {
+    ngx_http_cardx_redis_t          *redis;
+
+    /* tickets in the order of their deadlines, and a timer for the first */
+    ngx_queue_t                      waiting;
+    ngx_event_t                      deadline;
+
+    ngx_uint_t                       n;
+    ngx_http_cardx_link_t           *links[CX_NODES_MAX];
+
+    /* in a cluster; place in the map -> link */
+    cx_cluster_t                    *map;      /* NULL: not known */
+    cx_cluster_t                    *fresh;
+    ngx_http_cardx_link_t           *owner[CX_NODES_MAX];
+    ngx_msec_t                       learned;
+    unsigned                         stale:1;
+};
+
+
+/* Clusters; see ngx_http_cardx_cluster.c. */
+
+ngx_http_cardx_link_t *ngx_http_cardx_route(ngx_http_cardx_redis_t *redis,
+    u_char *command, size_t len);
+ngx_int_t ngx_http_cardx_redirected(ngx_http_cardx_ticket_t *ticket,
+    redisReply *reply);
+ngx_int_t ngx_http_cardx_ask_map(ngx_http_cardx_link_t *link);
+ngx_uint_t ngx_http_cardx_map_is_old(ngx_http_cardx_link_t *link);
+
+ngx_http_cardx_link_t *ngx_http_cardx_add_link(ngx_http_cardx_nodes_t *nodes,
+    ngx_http_cardx_address_t *address);
+redisAsyncContext *ngx_http_cardx_address_context(
+    ngx_http_cardx_address_t *address);
+void ngx_http_cardx_connect(ngx_http_cardx_link_t *link);
+void ngx_http_cardx_link_failed(ngx_http_cardx_link_t *link, const char *why);
+ngx_int_t ngx_http_cardx_send_ticket(ngx_http_cardx_ticket_t *ticket,
+    ngx_http_cardx_link_t *link, u_char *command, size_t len);
 
 
 /*

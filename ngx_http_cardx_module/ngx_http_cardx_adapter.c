@@ -21,6 +21,9 @@
 /* what the parser may keep while it has nothing to parse */
 #define NGX_HTTP_CARDX_BUFFER  (256 * 1024)
 
+/* the longest answer to CLUSTER NODES that is read */
+#define NGX_HTTP_CARDX_MAP     (1024 * 1024)
+
 
 static void ngx_http_cardx_read_handler(ngx_event_t *rev);
 static void ngx_http_cardx_write_handler(ngx_event_t *wev);
@@ -31,6 +34,8 @@ static void ngx_http_cardx_del_write(void *data);
 static void ngx_http_cardx_detach(void *data);
 
 static redisReply *ngx_http_cardx_node(const redisReadTask *task, int type);
+static void *ngx_http_cardx_create_map(ngx_http_cardx_link_t *link,
+    redisReply *node, char *str, size_t len);
 static void *ngx_http_cardx_create_string(const redisReadTask *task,
     char *str, size_t len);
 static void *ngx_http_cardx_create_integer(const redisReadTask *task,
@@ -331,6 +336,32 @@ ngx_http_cardx_node(const redisReadTask *task, int type)
 }
 
 
+/* It may be as long as a cluster is large. */
+
+static void *
+ngx_http_cardx_create_map(ngx_http_cardx_link_t *link, redisReply *node,
+    char *str, size_t len)
+{
+    if (len > NGX_HTTP_CARDX_MAP) {
+        return node;
+    }
+
+    if (link->map_text) {
+        ngx_free(link->map_text);
+    }
+
+    link->map_text = ngx_alloc(len + 1, ngx_cycle->log);
+
+    if (link->map_text) {
+        ngx_memcpy(link->map_text, str, len);
+        node->str = link->map_text;
+        node->len = len;
+    }
+
+    return node;
+}
+
+
 static void *
 ngx_http_cardx_create_string(const redisReadTask *task, char *str, size_t len)
 {
@@ -350,7 +381,11 @@ ngx_http_cardx_create_string(const redisReadTask *task, char *str, size_t len)
         return node;
     }
 
-    if (ticket == &link->own) {
+    if (ticket == &link->map && node->type == REDIS_REPLY_STRING) {
+        return ngx_http_cardx_create_map(link, node, str, len);
+    }
+
+    if (ticket == &link->own || node->type == REDIS_REPLY_ERROR) {
         node->str = link->text;
         node->len = ngx_min(len, sizeof(link->text) - 1);
         ngx_memcpy(node->str, str, node->len);

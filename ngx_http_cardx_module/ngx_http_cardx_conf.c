@@ -12,6 +12,8 @@
 
 
 static char *ngx_http_cardx_conf_address(ngx_conf_t *cf,
+    ngx_http_cardx_redis_t *redis, ngx_str_t *value);
+static char *ngx_http_cardx_conf_cluster(ngx_conf_t *cf,
     ngx_http_cardx_redis_t *redis);
 static char *ngx_http_cardx_conf_parameter(ngx_conf_t *cf,
     ngx_http_cardx_redis_t *redis, ngx_str_t *value);
@@ -48,19 +50,39 @@ ngx_http_cardx_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     redis->connect_timeout = 1000;
     redis->timeout = 100;
 
-    rv = ngx_http_cardx_conf_address(cf, redis);
-
-    if (rv != NGX_CONF_OK) {
-        return rv;
+    if (ngx_array_init(&redis->addresses, cf->pool, 1,
+                       sizeof(ngx_http_cardx_address_t))
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
     }
 
-    for (i = 2; i < cf->args->nelts; i++) {
+    for (i = 1; i < cf->args->nelts; i++) {
 
-        rv = ngx_http_cardx_conf_parameter(cf, redis, &value[i]);
+        /* addresses first: no parameter is one */
+
+        if (i > 1
+            && (redis->parameters
+                || ngx_strlchr(value[i].data, value[i].data + value[i].len,
+                               '=')
+                || ngx_strcmp(value[i].data, "cluster") == 0))
+        {
+            redis->parameters = 1;
+            rv = ngx_http_cardx_conf_parameter(cf, redis, &value[i]);
+
+        } else {
+            rv = ngx_http_cardx_conf_address(cf, redis, &value[i]);
+        }
 
         if (rv != NGX_CONF_OK) {
             return rv;
         }
+    }
+
+    rv = ngx_http_cardx_conf_cluster(cf, redis);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
     }
 
     if (redis->user.len && redis->password.len == 0) {
@@ -82,15 +104,26 @@ ngx_http_cardx_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 /* Names are resolved now: hiredis would do so in a worker, and block it. */
 
 static char *
-ngx_http_cardx_conf_address(ngx_conf_t *cf, ngx_http_cardx_redis_t *redis)
+ngx_http_cardx_conf_address(ngx_conf_t *cf, ngx_http_cardx_redis_t *redis,
+    ngx_str_t *value)
 {
-    size_t      len;
-    u_char     *text;
-    ngx_url_t   u;
+    size_t                     len;
+    u_char                    *text;
+    ngx_url_t                  u;
+    ngx_http_cardx_address_t  *address;
+
+    address = ngx_array_push(&redis->addresses);
+    if (address == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(address, sizeof(ngx_http_cardx_address_t));
+
+    address->name = *value;
 
     ngx_memzero(&u, sizeof(ngx_url_t));
 
-    u.url = redis->name;
+    u.url = *value;
     u.default_port = 6379;
 
     if (ngx_parse_url(cf->pool, &u) != NGX_OK) {
@@ -106,7 +139,7 @@ ngx_http_cardx_conf_address(ngx_conf_t *cf, ngx_http_cardx_redis_t *redis)
 #if (NGX_HAVE_UNIX_DOMAIN)
 
     if (u.family == AF_UNIX) {
-        redis->path = ((struct sockaddr_un *) u.addrs[0].sockaddr)->sun_path;
+        address->path = ((struct sockaddr_un *) u.addrs[0].sockaddr)->sun_path;
         return NGX_CONF_OK;
     }
 
@@ -124,8 +157,38 @@ ngx_http_cardx_conf_address(ngx_conf_t *cf, ngx_http_cardx_redis_t *redis)
         return NGX_CONF_ERROR;
     }
 
-    redis->host = (char *) text;
-    redis->port = ngx_inet_get_port(u.addrs[0].sockaddr);
+    address->host = (char *) text;
+    address->port = ngx_inet_get_port(u.addrs[0].sockaddr);
+
+    return NGX_CONF_OK;
+}
+
+
+/* What a cluster can not have, and what only a cluster can. */
+
+static char *
+ngx_http_cardx_conf_cluster(ngx_conf_t *cf, ngx_http_cardx_redis_t *redis)
+{
+    ngx_uint_t                 i;
+    ngx_http_cardx_address_t  *address;
+
+    if (!redis->cluster) {
+        return (redis->addresses.nelts > 1)
+               ? "has several addresses without \"cluster\"" : NGX_CONF_OK;
+    }
+
+    if (redis->db) {
+        return "has \"db\" with \"cluster\"";
+    }
+
+    address = redis->addresses.elts;
+
+    for (i = 0; i < redis->addresses.nelts; i++) {
+
+        if (address[i].path) {
+            return "has a unix socket with \"cluster\"";
+        }
+    }
 
     return NGX_CONF_OK;
 }
@@ -136,6 +199,11 @@ ngx_http_cardx_conf_parameter(ngx_conf_t *cf, ngx_http_cardx_redis_t *redis,
     ngx_str_t *value)
 {
     ngx_str_t  s;
+
+    if (ngx_strcmp(value->data, "cluster") == 0) {
+        redis->cluster = 1;
+        return NGX_CONF_OK;
+    }
 
     if (ngx_strncmp(value->data, "db=", 3) == 0) {
 

@@ -193,7 +193,7 @@ ngx_http_cardx_lease_take(ngx_http_cardx_cache_t *cache)
 
     zone = cache->zone;
 
-    if (!ngx_http_cardx_redis_is_up(cache->redis)) {
+    if (!ngx_http_cardx_redis_is_up(cache->redis, CX_ZONES)) {
         return;
     }
 

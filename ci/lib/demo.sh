@@ -270,7 +270,12 @@ settings() {
         echo "postgresql host=$PG_SOCKETS dbname=cardx user=cardx_api"
         echo "postgresql_fanout host=$PG_SOCKETS dbname=cardx" \
             "user=cardx_fanout"
-        echo "redis $RUN/redis.sock"
+        if [ -n "${CARDX_REDIS_CLUSTER-}" ]; then
+            echo "redis $CARDX_REDIS_CLUSTER"
+            echo "redis_cluster on"
+        else
+            echo "redis $RUN/redis.sock"
+        fi
         echo "id_key_file $SECRETS/id_key"
         echo "master_key_file $SECRETS/master_key"
         echo "workers_fast 2"
@@ -296,6 +301,7 @@ settings() {
 }
 
 nginx_conf() {
+    local redis=unix:$RUN/redis.sock
     local load='' user='' files listen module=$BUILD/ngx_http_cardx_module.so
     [ -n "${CARDX_NGINX-}" ] || load="load_module $module;"
     [ "$(id -u)" != 0 ] || user="user $RUN_USER $(id -gn "$RUN_USER");"
@@ -306,6 +312,7 @@ nginx_conf() {
     127.0.0.1 | localhost) ;;
     *) listen=$PORT ;;
     esac
+    [ -z "${CARDX_REDIS_CLUSTER-}" ] || redis="$CARDX_REDIS_CLUSTER cluster"
 
     render "${CARDX_NGINX_CONF:-$ROOT/conf/nginx.conf}" \
         "$VAR/conf/nginx.conf" \
@@ -313,7 +320,7 @@ nginx_conf() {
         "PROCESSES=${CARDX_NGINX_PROCESSES:-2}" "FILES=$files" \
         "CONNECTIONS=$((files * 3 / 4))" "PIDS=$PIDS" "LOG=$LOG" \
         "TMP=$VAR/tmp" "CACHE=$VAR/cache" "RUN=$RUN" \
-        "REDIS=unix:$RUN/redis.sock" "ID_KEY=$SECRETS/id_key" \
+        "REDIS=$redis" "ID_KEY=$SECRETS/id_key" \
         "LISTEN=$listen" "OPS_LISTEN=127.0.0.1:$OPS_PORT" \
         "CERTIFICATE=$VAR/tls/server.pem" \
         "REFUSALS=${CARDX_REFUSALS:-rate=20r/s burst=2000}" \
@@ -420,7 +427,9 @@ demo_template() {
 
 # --- the others ------------------------------------------------------------
 
+# CARDX_REDIS_CLUSTER names nodes of a cluster that is there already.
 redis_start() {
+    [ -z "${CARDX_REDIS_CLUSTER-}" ] || return 0
     ! running redis || return 0
     cp conf/redis.conf "$VAR/conf/redis.conf"
     as "$RUN_USER" redis-server "$VAR/conf/redis.conf" </dev/null \
@@ -477,8 +486,11 @@ healthy() { curl -sf -m 5 "http://127.0.0.1:$OPS_PORT/healthz"; }
 # Whether denials can be confirmed: not until Redis has known for a second
 # which caches there are.
 settled() {
-    local since
-    since=$(redis-cli -s "$RUN/redis.sock" hget 'cardx:{zones}' since) \
+    local since one=${CARDX_REDIS_CLUSTER-}
+    one=${one%% *}
+    local -a where=(-s "$RUN/redis.sock")
+    [ -z "$one" ] || where=(-c -h "${one%:*}" -p "${one##*:}")
+    since=$(redis-cli "${where[@]}" hget 'cardx:{zones}' since) \
         && [ "${since#* }" -lt "$(($(date +%s%3N) - 1000))" ]
 }
 

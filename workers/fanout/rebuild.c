@@ -135,8 +135,9 @@ state_of(cx_projector_t *p, TALLOC_CTX *ctx, cx_redis_node_t *node)
         return CX_PROJECTION_LOST;
     }
 
-    return is_text(marks->element[1], run_id) ? CX_PROJECTION_READY
-                                              : CX_PROJECTION_PART;
+    return is_text(marks->element[1], run_id) && !node->dirty
+               ? CX_PROJECTION_READY
+               : CX_PROJECTION_PART;
 }
 
 
@@ -230,6 +231,7 @@ new_epoch(cx_rebuild_t *r, TALLOC_CTX *ctx, cx_redis_node_t *node)
         return false;
     }
 
+    node->dirty = false;
     r->n_targets++;
 
     return true;

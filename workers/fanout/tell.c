@@ -56,6 +56,36 @@ bulk_done(cx_tell_t *tell)
 }
 
 
+/* A head is on the node of its user; in a cluster it has gone before anybody
+ * is woken.  A node that is lost keeps nobody waiting: if it comes back with
+ * what it had, it is built anew. */
+static void
+drop_head(cx_tell_t *tell, const char *name)
+{
+    TALLOC_CTX *ctx;
+    redisReply *reply;
+    cx_redis_node_t *node;
+
+    if (tell->p->settings->redis_cluster) {
+        ctx = cx_must(talloc_new(NULL));
+        reply = cx_redis_words(tell->p->redis, ctx, "DEL", name, NULL);
+        node = cx_redis_node(tell->p->redis, name);
+
+        if (node != NULL
+            && (reply == NULL || reply->type == REDIS_REPLY_ERROR)) {
+            node->dirty = true;
+        }
+
+        talloc_free(ctx);
+        return;
+    }
+
+    cx_bulk_word(tell->bulk, "DEL");
+    cx_bulk_word(tell->bulk, name);
+    cx_bulk_send(tell->bulk);
+}
+
+
 /* Heads of the users in the first column: who polls now asks a worker. */
 static void
 drop_heads(cx_tell_t *tell, const PGresult *rows)
@@ -69,9 +99,7 @@ drop_heads(cx_tell_t *tell, const PGresult *rows)
 
         if (user_id != NULL && strlen(user_id) == CX_ID_LEN) {
             cx_head_name(name, user_id);
-            cx_bulk_word(tell->bulk, "DEL");
-            cx_bulk_word(tell->bulk, name);
-            cx_bulk_send(tell->bulk);
+            drop_head(tell, name);
         }
     }
 }

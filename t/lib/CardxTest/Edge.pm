@@ -35,7 +35,8 @@ my $PATIENCE = 20;
 # Options: fake => 1 for a fake Redis; redis_options, http, server: text put
 # into cardx_redis, http {} and server {}; workers, master; redis_started => 0
 # leaves Redis out at first; not_ready => 1 leaves cardx:ready out; fallback
-# => 0 configures none; cache => '4m' gives it a cache of that size, and each
+# => 0 configures none; fake_port => makes the fake a cluster there;
+# cache => '4m' gives it a cache of that size, and each
 # answer the header Edge-Status.
 sub new {
     my ($class, %options) = @_;
@@ -142,7 +143,9 @@ sub write_conf {
         qw(client_body proxy fastcgi uwsgi scgi);
     my $cache = $self->{cache} ? "cardx_cache zone=cards:$self->{cache};\n"
         . "    add_header Edge-Status \$cardx_status always;" : '';
-    my $redis = $self->{redis_address} || "unix:$self->{socket}";
+    my $redis = $self->{redis_address}
+        || ($self->{fake_port} ? "127.0.0.1:$self->{fake_port} cluster"
+            : "unix:$self->{socket}");
 
     write_file("$d/nginx.conf", <<"END");
 $load
@@ -231,7 +234,7 @@ sub start_redis {
     my ($self) = @_;
     if ($self->{fake}) {
         $self->{fake_redis} ||= CardxTest::FakeRedis->new(
-            $self->{socket}, $self->{dir});
+            $self->{socket}, $self->{dir}, $self->{fake_port});
         $self->{fake_redis}->start;
         return;
     }

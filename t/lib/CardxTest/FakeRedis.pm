@@ -8,7 +8,8 @@ package CardxTest::FakeRedis;
 #     stall     nothing, but all of it later, in another mode
 #     close     closes the connection instead
 #     half      half of the answer, then closes the connection
-#     error     -ERR; loading: -LOADING; moved: -MOVED
+#     error     -ERR; loading: -LOADING; moved: -MOVED to where nobody is
+#     loop      -MOVED to itself; asking: -ASK to itself
 #     nested    an array in an array; long: more elements than asked for
 #     garbage   no RESP; unasked: an answer too many
 #     integers  numbers in place of strings
@@ -21,6 +22,7 @@ use strict;
 use warnings;
 
 use IO::Select ();
+use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use POSIX ();
 use Socket qw(SOMAXCONN);
@@ -29,9 +31,11 @@ use Time::HiRes qw(sleep);
 
 my $RUN_ID = 'f' x 40;
 
+# With a port it listens there, and is the one node of a cluster.
 sub new {
-    my ($class, $socket, $dir) = @_;
-    my $self = bless { socket => $socket, dir => $dir, store => {} }, $class;
+    my ($class, $socket, $dir, $port) = @_;
+    my $self = bless { socket => $socket, dir => $dir, store => {},
+        port => $port }, $class;
     $self->mode('good');
     $self->save;
     return $self;
@@ -100,10 +104,13 @@ sub slurp {
 sub start {
     my ($self) = @_;
     unlink $self->{socket};
-    my $listen = IO::Socket::UNIX->new(
-        Local => $self->{socket}, Listen => SOMAXCONN)
-        or die "fake redis: $!";
-    chmod 0777, $self->{socket};
+    my $listen = $self->{port}
+        ? IO::Socket::INET->new(LocalAddr => '127.0.0.1', ReuseAddr => 1,
+            LocalPort => $self->{port}, Listen => SOMAXCONN)
+        : IO::Socket::UNIX->new(
+            Local => $self->{socket}, Listen => SOMAXCONN);
+    die "fake redis: $!" if !$listen;
+    chmod 0777, $self->{socket} if !$self->{port};
     $self->{pid} = fork // die "fork: $!";
     return if $self->{pid};
     $SIG{PIPE} = 'IGNORE';
@@ -201,8 +208,8 @@ sub answer {
     my ($self, $client, $command, $asked, $held) = @_;
     my ($name, @rest) = @$command;
     my $mode = $self->now;
-    my $own = $name =~ /^(?:AUTH|SELECT|INFO)$/
-        || $name eq 'GET' && $rest[0] eq 'cardx:ready';
+    my $own = $name =~ /^(?:AUTH|SELECT|INFO|CLUSTER)$/
+        || $name eq 'GET' && $rest[0] =~ /^cardx:ready\b/;
 
     if (!$own) {
         print $asked join(' ', @$command), "\n";
@@ -237,7 +244,10 @@ sub answer {
     my %bytes = (
         error => "-ERR something\r\n",
         loading => "-LOADING Redis is loading the dataset in memory\r\n",
-        moved => "-MOVED 12182 127.0.0.1:20703\r\n",
+        moved => "-MOVED 12182 127.0.0.1:1\r\n",
+        loop => '-MOVED 12182 127.0.0.1:' . ($self->{port} || 1) . "\r\n",
+        asking => '-ASK 12182 127.0.0.1:' . ($self->{port} || 1) . "\r\n",
+        named => "-MOVED 12182 redis.example:6379\r\n",
         nested => "*4\r\n*1\r\n\$1\r\nx\r\n\$-1\r\n\$-1\r\n\$-1\r\n",
         long => '*9' . ("\r\n\$1\r\nx" x 9) . "\r\n",
         garbage => "HTTP/1.1 400 Bad Request\r\n\r\n",
@@ -255,7 +265,10 @@ sub reply {
     return "+OK\r\n" if $name eq 'AUTH' || $name eq 'SELECT';
     return bulk("# Server\r\nredis_version:7.0.15\r\nrun_id:$RUN_ID\r\n")
         if $name eq 'INFO';
-    return bulk($RUN_ID) if $name eq 'GET' && $rest[0] eq 'cardx:ready';
+    return bulk($RUN_ID) if $name eq 'GET' && $rest[0] =~ /^cardx:ready\b/;
+    return "+OK\r\n" if $name eq 'ASKING';
+    return bulk(('f' x 40) . " 127.0.0.1:$self->{port}\@1 myself,master - 0 "
+        . "0 1 connected 0-16383\n") if $name eq 'CLUSTER';
     return bulk($store->{ $rest[0] }) if $name eq 'GET';
     return ":1\r\n" if $name eq 'HINCRBY';
     return join '', '*' . @rest . "\r\n", map { bulk($store->{$_}) } @rest
