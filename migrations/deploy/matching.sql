@@ -284,6 +284,9 @@ CREATE FUNCTION cardx.match_rehash(
     RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
+        SELECT pg_advisory_xact_lock(
+            hashtextextended('match book ' || its_user, 0));
+
         UPDATE cardx.match_entries e
         SET pair = nullif(n.pair, ''), side = n.side, epoch = its_epoch, key_id = its_key,
             fresh = true
@@ -305,6 +308,9 @@ BEGIN
     UPDATE cardx.users u SET match_all = false
     WHERE u.user_id = its_user AND u.match_all;
     everything := FOUND;
+
+    PERFORM pg_advisory_xact_lock(
+        hashtextextended('match book ' || its_user, 0));
 
     WITH looked AS (
         UPDATE cardx.match_entries e SET fresh = false
@@ -335,8 +341,8 @@ BEGIN
 END
 $$;
 
--- Ends what a match gave: the grant, and the entry's following it, unless
--- there is another way to the card.
+-- Ends what a match gave: the grant, and that the entry follows it (or the one
+-- into which it was merged), unless there is another way to the card.
 CREATE FUNCTION cardx.match_withdraw(its_owner text, its_card text,
                                      its_holder text, its_contact text)
     RETURNS void
@@ -348,8 +354,12 @@ BEGIN
     UPDATE cardx.contacts c
     SET card_id = NULL, owner_id = NULL, revision = c.revision + 1,
         updated_at = now()
-    WHERE c.contact_id = its_contact AND c.user_id = its_holder
-        AND c.card_id = its_card AND NOT EXISTS (
+    WHERE c.user_id = its_holder AND c.card_id = its_card
+        AND (c.contact_id = its_contact OR EXISTS (
+            SELECT FROM cardx.contacts f
+            WHERE f.contact_id = its_contact
+                AND f.merged_into = c.contact_id))
+        AND NOT EXISTS (
             SELECT FROM cardx.grants g
             WHERE g.card_id = its_card AND g.holder_id = its_holder);
 END
