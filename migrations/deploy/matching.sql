@@ -132,6 +132,12 @@ BEGIN
         new.match_epoch := old.match_epoch + 1;
     END IF;
 
+    IF (new.match_on, new.match_fields)
+        IS DISTINCT FROM (old.match_on, old.match_fields)
+    THEN
+        PERFORM cardx.log_add(new.user_id, 'account', new.user_id, 'put');
+    END IF;
+
     new.match_all := true;
     PERFORM cardx.outbox_add('match', new.user_id);
     RETURN new;

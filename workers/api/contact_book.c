@@ -546,7 +546,32 @@ cx_book_write(cx_book_t *book, const cx_contact_t *c, const cx_json_t *layer,
     return tokens != NULL
            && cx_query(r, &result, &SQL_CONTACT_WRITE, c->contact_id, sealed,
                        tokens)
-           && cx_book_note(book, c->contact_id, what, changes, undo, NULL);
+           && cx_book_note(book, c->contact_id, what, changes, undo, NULL)
+           && cx_book_match(book, c->contact_id, cx_json_get(layer, "own"));
+}
+
+
+bool
+cx_book_match(cx_book_t *book, const char *contact_id, const cx_json_t *own)
+{
+    if (book->match == NULL && (book->match = cx_match_open(book->r)) == NULL) {
+        return false;
+    }
+
+    cx_match_put(book->match, contact_id, own);
+
+    return true;
+}
+
+
+bool
+cx_book_end(cx_book_t *book)
+{
+    cx_match_t *match = book->match;
+
+    book->match = NULL;
+
+    return match == NULL || cx_match_close(match);
 }
 
 
@@ -731,4 +756,5 @@ cx_book_answer(cx_book_t *book, int status, const char *contact_id)
 
     cx_answer_etag(r, etag);
     cx_answer_json(r, status, cx_book_envelope(r, &c));
+    (void) cx_book_end(book);
 }

@@ -10,6 +10,7 @@
 #define CX_CONTACT_BOOK_H
 
 #include "cx_merge.h"
+#include "match.h"
 #include "request.h"
 
 #define CX_CONTACTS_MAX 20000 /* of one user, those deleted included */
@@ -21,6 +22,7 @@ typedef struct {
     unsigned char key[32];       /* wiped with the book */
     unsigned char token_key[32]; /* the same */
     cx_merge_rules_t rules;
+    cx_match_t *match; /* what was written so far, or NULL */
 } cx_book_t;
 
 typedef struct {
@@ -90,6 +92,15 @@ unsigned char *cx_book_open_bytes(cx_book_t *book, TALLOC_CTX *ctx,
  * history.  `undo`: kept beside it, or NULL.  False: answered. */
 bool cx_book_write(cx_book_t *book, const cx_contact_t *c,
                    const cx_json_t *layer, const char *what, cx_json_t *undo);
+
+/* Tells matching what the holder has in an entry now (a Card), or that it is
+ * gone (NULL); cx_book_write() does so itself.  False: answered. */
+bool cx_book_match(cx_book_t *book, const char *contact_id,
+                   const cx_json_t *own);
+
+/* Hands over what was told; the last statement of its transaction.
+ * cx_book_answer() does so itself.  False: answered. */
+bool cx_book_end(cx_book_t *book);
 
 /* A line of history; `changes` may be NULL. */
 bool cx_book_note(cx_book_t *book, const char *contact_id, const char *what,

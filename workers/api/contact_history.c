@@ -315,6 +315,7 @@ post_merge(cx_request_t *r)
     }
 
     if (!cx_book_note(book, with, "deleted", NULL, NULL, NULL)
+        || !cx_book_match(book, with, NULL)
         || !cx_book_write(book, &c, layer, "merged", undo)) {
         return;
     }
@@ -377,7 +378,7 @@ last_merge(cx_book_t *book, const char *contact_id)
 static void
 unmerge(cx_book_t *book, const char *contact_id)
 {
-    cx_contact_t c;
+    cx_contact_t c, other;
     PGresult *result;
     const char *with;
     cx_json_t *undo, *layer;
@@ -403,6 +404,8 @@ unmerge(cx_book_t *book, const char *contact_id)
     }
 
     if (!cx_book_note(book, with, "restored", NULL, NULL, NULL)
+        || !cx_book_get(book, with, &other)
+        || !cx_book_match(book, with, other.own)
         || !cx_book_write(book, &c, layer, "unmerged", NULL)) {
         return;
     }
@@ -439,7 +442,8 @@ post_restore(cx_request_t *r)
         return;
     }
 
-    if (!cx_book_note(book, r->params[0], "restored", NULL, NULL, NULL)) {
+    if (!cx_book_note(book, r->params[0], "restored", NULL, NULL, NULL)
+        || !cx_book_match(book, r->params[0], c.own)) {
         return;
     }
 

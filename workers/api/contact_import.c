@@ -273,7 +273,8 @@ add(import_t *m, TALLOC_CTX *ctx, const cx_json_t *entry,
     parameter = cx_pg_bytea(ctx, tokens, n * CX_TOKEN_SIZE);
 
     if (!cx_query(r, &rows, &SQL_CONTACT_IMPORT, contact_id, sealed, parameter)
-        || !store_media(m, contact_id, media)) {
+        || !store_media(m, contact_id, media)
+        || !cx_book_match(m->book, contact_id, cx_json_get(entry, "own"))) {
         return false;
     }
 
@@ -476,7 +477,8 @@ post_import(cx_request_t *r)
 
     m.refused = cx_json_array(r);
 
-    if (!(list != NULL ? import_json(&m, list) : import_vcards(&m))) {
+    if (!(list != NULL ? import_json(&m, list) : import_vcards(&m))
+        || !cx_book_end(m.book)) {
         return;
     }
 

@@ -143,7 +143,8 @@ add_own(cx_request_t *r, cx_book_t *book, cx_json_t *own)
         return;
     }
 
-    if (!cx_book_note(book, contact_id, "added", NULL, NULL, NULL)) {
+    if (!cx_book_note(book, contact_id, "added", NULL, NULL, NULL)
+        || !cx_book_match(book, contact_id, cx_json_get(layer, "own"))) {
         return;
     }
 
@@ -543,8 +544,9 @@ delete_contact(cx_request_t *r)
 
     if (!c.deleted
         && (!cx_query(r, &result, &SQL_CONTACT_DELETE, r->params[0])
-            || !cx_book_note(book, r->params[0], "deleted", NULL, NULL,
-                             NULL))) {
+            || !cx_book_note(book, r->params[0], "deleted", NULL, NULL, NULL)
+            || !cx_book_match(book, r->params[0], NULL)
+            || !cx_book_end(book))) {
         return;
     }
 
