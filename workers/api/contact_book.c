@@ -11,6 +11,7 @@
 #include "cx_buf.h"
 #include "cx_etag.h"
 #include "cx_jscontact.h"
+#include "match.h"
 #include "phone.h"
 
 #define ABOUT_LAYER "contact"
@@ -731,4 +732,13 @@ cx_book_answer(cx_book_t *book, int status, const char *contact_id)
 
     cx_answer_etag(r, etag);
     cx_answer_json(r, status, cx_book_envelope(r, &c));
+}
+
+
+void
+cx_book_match(cx_request_t *r, const char *contact_id, const cx_json_t *own)
+{
+    if (r->status < 400) {
+        (void) cx_match_contact(r, contact_id, own);
+    }
 }

@@ -103,6 +103,11 @@ cx_json_t *cx_book_envelope(TALLOC_CTX *ctx, const cx_contact_t *c);
 char *cx_book_etag(TALLOC_CTX *ctx, const cx_contact_t *c);
 void cx_book_answer(cx_book_t *book, int status, const char *contact_id);
 
+/* Tells the matching what an answered call has made of an entry; last in its
+ * transaction.  own NULL: it is gone. */
+void cx_book_match(cx_request_t *r, const char *contact_id,
+                   const cx_json_t *own);
+
 /* Checks `note`, `tags` and `pinned` of a body and puts them into the layer;
  * null takes one away.  False: answered 422. */
 bool cx_layer_members(cx_request_t *r, cx_json_t *layer, const cx_json_t *body);

@@ -7,6 +7,7 @@
 #include "contact_history.sql.h"
 #include "cx_buf.h"
 #include "cx_jscontact.h"
+#include "match.h"
 
 #define PAGE_MAX 100
 
@@ -255,6 +256,27 @@ joined(cx_book_t *book, const cx_contact_t *c, const cx_contact_t *other)
 }
 
 
+/* Both at once: nothing may be locked after the matching was told. */
+static void
+match_both(cx_request_t *r, const char *first, const cx_json_t *first_own,
+           const char *second, const cx_json_t *second_own)
+{
+    cx_match_t *match;
+
+    if (r->status >= 400) {
+        return;
+    }
+
+    match = cx_match_open(r);
+
+    if (match != NULL) {
+        cx_match_put(match, first, first_own);
+        cx_match_put(match, second, second_own);
+        (void) cx_match_close(match);
+    }
+}
+
+
 static void
 post_merge(cx_request_t *r)
 {
@@ -320,6 +342,7 @@ post_merge(cx_request_t *r)
     }
 
     cx_book_answer(book, 200, r->params[0]);
+    match_both(r, r->params[0], cx_json_get(layer, "own"), with, NULL);
     cx_wake(r, "fanout");
 }
 
@@ -377,9 +400,9 @@ last_merge(cx_book_t *book, const char *contact_id)
 static void
 unmerge(cx_book_t *book, const char *contact_id)
 {
-    cx_contact_t c;
     PGresult *result;
     const char *with;
+    cx_contact_t c, other;
     cx_json_t *undo, *layer;
     cx_request_t *r = book->r;
 
@@ -403,11 +426,13 @@ unmerge(cx_book_t *book, const char *contact_id)
     }
 
     if (!cx_book_note(book, with, "restored", NULL, NULL, NULL)
-        || !cx_book_write(book, &c, layer, "unmerged", NULL)) {
+        || !cx_book_write(book, &c, layer, "unmerged", NULL)
+        || !cx_book_get(book, with, &other)) {
         return;
     }
 
     cx_book_answer(book, 200, contact_id);
+    match_both(r, contact_id, cx_json_get(layer, "own"), with, other.own);
     cx_wake(r, "fanout");
 }
 
@@ -444,6 +469,7 @@ post_restore(cx_request_t *r)
     }
 
     cx_book_answer(book, 200, r->params[0]);
+    cx_book_match(r, r->params[0], c.own);
     cx_wake(r, "fanout");
 }
 

@@ -19,6 +19,7 @@
 #include "cx_buf.h"
 #include "cx_jscontact.h"
 #include "cx_vcard.h"
+#include "match.h"
 
 #define BODY_MAX 8388608
 #define ENTRIES_MAX 1000
@@ -27,6 +28,7 @@
 typedef struct {
     cx_book_t *book;
     cx_contact_index_t *index;
+    cx_match_t *match;
     size_t n;      /* entries of the book */
     size_t number; /* of the entry in hand, from 0 */
     int added;
@@ -235,6 +237,7 @@ merge_into(import_t *m, TALLOC_CTX *ctx, const char *contact_id,
     }
 
     cx_contact_index_add(m->index, tokens, n, contact_id);
+    cx_match_put(m->match, contact_id, cx_json_get(layer, "own"));
     m->merged++;
 
     return true;
@@ -279,6 +282,7 @@ add(import_t *m, TALLOC_CTX *ctx, const cx_json_t *entry,
 
     talloc_free(sealed);
     cx_contact_index_add(m->index, tokens, n, contact_id);
+    cx_match_put(m->match, contact_id, cx_json_get(entry, "own"));
     m->n++;
     m->added++;
 
@@ -470,13 +474,15 @@ post_import(cx_request_t *r)
     /* two imports of one book are made one after the other */
     if (!read_list(r, &list) || (m.book = cx_book_open(r)) == NULL
         || !cx_begin(r) || !cx_user_lock(r, &own_card_id)
-        || (m.index = cx_contact_index(m.book, &m.n)) == NULL) {
+        || (m.index = cx_contact_index(m.book, &m.n)) == NULL
+        || (m.match = cx_match_open(r)) == NULL) {
         return;
     }
 
     m.refused = cx_json_array(r);
 
-    if (!(list != NULL ? import_json(&m, list) : import_vcards(&m))) {
+    if (!(list != NULL ? import_json(&m, list) : import_vcards(&m))
+        || !cx_match_close(m.match)) {
         return;
     }
 

@@ -100,6 +100,11 @@ save_card(cx_request_t *r, cx_book_t *book, const char *card_id)
 
     cx_answer_header(r, "Location", "/v1/contacts/%s", there);
     cx_book_answer(book, strcmp(state, "new") == 0 ? 201 : 200, there);
+
+    if (strcmp(state, "undeleted") == 0) {
+        cx_book_match(r, there, cx_json_get(layer, "own"));
+    }
+
     cx_wake(r, "fanout");
 
     return;
@@ -149,6 +154,7 @@ add_own(cx_request_t *r, cx_book_t *book, cx_json_t *own)
 
     cx_answer_header(r, "Location", "/v1/contacts/%s", contact_id);
     cx_book_answer(book, 201, contact_id);
+    cx_book_match(r, contact_id, own);
     cx_wake(r, "fanout");
 }
 
@@ -524,6 +530,11 @@ patch_contact(cx_request_t *r)
     }
 
     cx_book_answer(book, 200, r->params[0]);
+
+    if (patch != NULL) {
+        cx_book_match(r, r->params[0], cx_json_get(layer, "own"));
+    }
+
     cx_wake(r, "fanout");
 }
 
@@ -549,6 +560,7 @@ delete_contact(cx_request_t *r)
     }
 
     cx_answer_empty(r, 204);
+    cx_book_match(r, r->params[0], NULL);
     cx_wake(r, "fanout");
 }
 
