@@ -274,6 +274,26 @@ $t->delete($path, undef, $anna);
 is(counts(import_vcards($anna, $mail)), '1 0 0 0',
     'who was deleted is there anew');
 
+# --- who know each other (D5) ----------------------------------------------
+
+$t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
+    name => { full => 'Dora Own' } }, $dora);
+my @known = map { "BEGIN:VCARD\nVERSION:3.0\nFN:Known\nTEL:$_\nEND:VCARD\n" }
+    '+8613800005004', '+8613800005005';
+import_vcards($emil, $known[0]);
+import_vcards($dora, $known[1]);
+ok($t->wait_for(sub {
+    grep { $_->{live} && $_->{live}{name}{full} eq 'Dora Own' }
+        @{ book($emil, '?q=Dora') };
+}, 30), 'each has the other\'s number: the entry follows the other\'s card');
+($r) = @{ book($emil, '?q=Dora') };
+is($r->{own}{name}{full}, 'Known', 'beside what was imported');
+$t->delete("/v1/contacts/$r->{contact_id}", undef, $emil);
+ok($t->wait_for(sub {
+    !grep { $_->{live} && $_->{live}{name}{full} eq 'Emil Live' }
+        @{ book($dora) };
+}, 30), 'an entry that is deleted follows no longer, nor is followed');
+
 # --- two at once -----------------------------------------------------------
 
 my $many = join '', map { "BEGIN:VCARD\nVERSION:3.0\nFN:P $_\nTEL:+49301$_\n"
