@@ -1,15 +1,17 @@
 /*
- * cardx-fanout SETTINGS [rebuild]: keeps the projection true: brings what the
- * outbox asks for, builds it again when Redis has lost it, and once a while
+ * cardx-fanout SETTINGS [rebuild | check]: keeps the projection true: brings
+ * what the outbox asks for, builds it again when Redis has lost it, and once a while
  * deletes from PostgreSQL what has had its time (docs/projection.md).
  *
- * With `rebuild` it empties Redis, builds the projection, and exits.
+ * With `rebuild` it empties Redis, builds the projection, and exits; with
+ * `check` it compares it with PostgreSQL.
  */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "clock.h"
 #include "cx_buf.h"
 #include "cx_id.h"
@@ -383,8 +385,12 @@ main(int argc, char **argv)
     } else if (argc == 3 && strcmp(argv[2], "rebuild") == 0) {
         code = rebuild_now(&f);
 
+    } else if (argc == 3 && strcmp(argv[2], "check") == 0) {
+        code = cx_check(&f.p);
+
     } else {
-        fprintf(stderr, "usage: cardx-fanout SETTINGS-FILE [rebuild]\n");
+        fprintf(stderr,
+                "usage: cardx-fanout SETTINGS-FILE [rebuild | check]\n");
         code = 2;
     }
 
