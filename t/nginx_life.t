@@ -1,0 +1,168 @@
+#!/usr/bin/perl
+# nginx is reloaded, upgraded and told to quit under load: no request fails,
+# and its processes hold no more than before.  CARDX_RELOADS: how many reloads
+# are counted (30; ci/soak does 200).
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use CardxTest;
+use CardxTest::Life;
+
+my $reloads = $ENV{CARDX_RELOADS} || 30;
+my $t = CardxTest->new(processes => 2)->start;
+my $anna = $t->register('+8613800000001');
+my $token = $anna->{access_token};
+my $card = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
+    name => { full => 'Anna' } }, { token => $token })->{json}{card_id};
+my $key = $t->post("/v1/cards/$card/keys", { ttl => 3600 },
+    { token => $token })->{json};
+$t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') eq '0' }, 30);
+
+sub load {
+    return (
+        CardxTest::Life::client($t, 'keepalive', "/c/$card",
+            'Cardx-Key' => $key->{key}),
+        CardxTest::Life::client($t, 'h1', '/v1/me',
+            Authorization => "Bearer $token"),
+        CardxTest::Life::client($t, 'h2', $key->{thumbnail}),
+    );
+}
+
+sub ended {
+    my ($when, @clients) = @_;
+    for my $client (@clients) {
+        my $saw = CardxTest::Life::end($client);
+        cmp_ok($saw->{good}, '>', 0,
+            "$when: $client->{kind}: $saw->{good} answers");
+        is(join(' ', @{ $saw->{bad} }), '',
+            "$when: $client->{kind}: no request failed");
+    }
+}
+
+# --- reload ---------------------------------------------------------------------
+
+my @clients = load();
+for my $n (1 .. 8) {
+    sleep 0.1;
+    ok(CardxTest::Life::reload($t), "reload $n");
+}
+ended('reload', @clients);
+
+# --- binary upgrade -----------------------------------------------------------------
+
+my $old = $t->pid('nginx');
+@clients = load();
+sleep 0.2;
+kill 'USR2', $old;
+ok($t->wait_for(sub {
+    my $pid = $t->pid('nginx');
+    $pid && $pid != $old && CardxTest::Life::workers($pid) == 2;
+}, 60), 'a new master with its workers');
+sleep 0.2;
+kill 'WINCH', $old;
+ok($t->wait_for(sub { !CardxTest::Life::workers($old) }, 60),
+    'the old workers end');
+sleep 0.2;
+kill 'QUIT', $old;
+ok($t->wait_for(sub { !-d "/proc/$old" }, 60), 'the old master ends');
+sleep 0.2;
+ended('upgrade', @clients);
+
+# --- while the module waits for Redis -------------------------------------------------
+
+my $headers = { key => $key->{key} };
+for my $what (qw(reload upgrade)) {
+    $t->signal('redis', 'STOP');
+    my @asked = map { CardxTest::Life::client($t, 'keepalive', "/c/$card",
+        'Cardx-Key' => $key->{key}) } 1 .. 4;
+    sleep 0.1;
+    if ($what eq 'reload') {
+        kill 'HUP', $t->pid('nginx');
+    } else {
+        $old = $t->pid('nginx');
+        kill 'USR2', $old;
+        ok($t->wait_for(sub { ($t->pid('nginx') // $old) != $old }, 60),
+            'upgraded while Redis does not answer');
+        kill 'QUIT', $old;
+    }
+    sleep 0.3;
+    $t->thaw_redis;
+    sleep 0.3;
+    ended("Redis stopped, $what", @asked);
+}
+ok($t->wait_for(sub { !-d "/proc/$old" }, 60), 'the old master ends');
+
+# --- what its processes hold ------------------------------------------------------------
+
+sub settled {
+    my $master = $t->pid('nginx');
+    $t->wait_for(sub { CardxTest::Life::workers($master) == 2
+        && @{[CardxTest::Life::children($master)]} <= 4 }, 30);
+    # each worker connects to Redis by itself, and when it is asked
+    $t->wait_for(sub {
+        my $n = CardxTest::Life::redis_connections($t);
+        $t->get("/c/$card", undef, $headers) for 1 .. 10;
+        return $n == CardxTest::Life::redis_connections($t);
+    }, 30);
+    my @workers = CardxTest::Life::workers($master);
+    return {
+        descriptors => CardxTest::Life::descriptors($master),
+        dirty => CardxTest::Life::memory($master)->{dirty},
+        workers => scalar @workers,
+        worker_dirty => (sort { $b <=> $a } map {
+            CardxTest::Life::memory($_)->{dirty} } @workers)[0],
+        redis => CardxTest::Life::redis_connections($t),
+    };
+}
+
+CardxTest::Life::reload($t) for 1 .. 5;
+my $before = settled();
+for (1 .. $reloads) {
+    CardxTest::Life::reload($t) or BAIL_OUT('nginx does not reload');
+}
+my $after = settled();
+
+is($after->{descriptors}, $before->{descriptors},
+    "$reloads reloads: the master's descriptors");
+is($after->{workers}, $before->{workers}, "$reloads reloads: workers");
+cmp_ok($after->{redis}, '<=', $before->{redis},
+    "$reloads reloads: connections to Redis");
+SKIP: {
+    skip 'a sanitizer keeps what is freed', 2 if $ENV{CARDX_SANITIZED};
+    my $grown = ($after->{dirty} - $before->{dirty}) / $reloads;
+    note("the master: $before->{dirty} KiB, then $after->{dirty} KiB");
+    note("a worker: $before->{worker_dirty} KiB, then "
+        . "$after->{worker_dirty} KiB");
+    cmp_ok($grown, '<', 4, "$reloads reloads: the master's memory, KiB each");
+    cmp_ok($after->{worker_dirty} - $before->{worker_dirty}, '<', 512,
+        "$reloads reloads: a fresh worker's memory");
+}
+
+# --- quit ------------------------------------------------------------------------------
+
+my $socket = IO::Socket::SSL->new(PeerAddr => '127.0.0.1',
+    PeerPort => $t->{port}, SSL_ca_file => $t->ca, Timeout => 30);
+print $socket "POST /v1/cards HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    . "Authorization: Bearer $token\r\nContent-Type: application/json\r\n"
+    . "Content-Length: 56\r\n\r\n{\"\@type\":\"Card\",";
+my $master = $t->pid('nginx');
+sleep 0.3;
+kill 'QUIT', $master;
+sleep 0.3;
+print $socket '"version":"1.0","name":{"full":"Bo"}}   ';
+like(CardxTest::Life::answer($socket), qr/^201$/,
+    'quit: a request in hand is answered');
+close $socket;
+ok($t->wait_for(sub { !-d "/proc/$master" }, 60), 'nginx ends');
+$t->start;
+is($t->get("/c/$card", undef, $headers)->{status}, 200, 'and starts again');
+
+$t->finish;
+done_testing;
