@@ -1,7 +1,8 @@
 /*
  * cardx-fanout SETTINGS [rebuild | check]: keeps the projection true: brings
- * what the outbox asks for, builds it again when Redis has lost it, and once a while
- * deletes from PostgreSQL what has had its time (docs/projection.md).
+ * what the outbox asks for, builds it again when Redis has lost it, and once
+ * a while deletes from PostgreSQL what has had its time
+ * (docs/projection.md).
  *
  * With `rebuild` it empties Redis, builds the projection, and exits; with
  * `check` it compares it with PostgreSQL.
