@@ -140,7 +140,9 @@ SKIP: {
     note("the master: $before->{dirty} KiB, then $after->{dirty} KiB");
     note("a worker: $before->{worker_dirty} KiB, then "
         . "$after->{worker_dirty} KiB");
-    cmp_ok($grown, '<', 4, "$reloads reloads: the master's memory, KiB each");
+    # nginx without the module grows, too, and less and less; a configuration
+    # that is not freed is more than 16 KiB
+    cmp_ok($grown, '<', 8, "$reloads reloads: the master's memory, KiB each");
     cmp_ok($after->{worker_dirty} - $before->{worker_dirty}, '<', 512,
         "$reloads reloads: a fresh worker's memory");
 }
