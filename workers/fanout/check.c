@@ -90,9 +90,9 @@ first_look(check_t *c, const char *name)
 }
 
 
-/* Every name that Redis has. */
+/* Every name that a node has. */
 static bool
-look_redis(check_t *c)
+look_node(check_t *c, cx_redis_node_t *node)
 {
     size_t i;
     bool ok;
@@ -102,7 +102,7 @@ look_redis(check_t *c)
 
     do {
         page = cx_must(talloc_new(NULL));
-        names = cx_check_scan(c->look.p, page, cursor, "cardx:*");
+        names = cx_check_scan(c->look.p, node, page, cursor, "cardx:*");
         ok = names != NULL;
 
         for (i = 0; ok && i < names->elements; i++) {
@@ -113,6 +113,28 @@ look_redis(check_t *c)
 
         talloc_free(page);
     } while (ok && strcmp(cursor, "0") != 0 && !cx_stopping);
+
+    return ok;
+}
+
+
+/* Every name that Redis has. */
+static bool
+look_redis(check_t *c)
+{
+    size_t i, n;
+    bool ok;
+    cx_redis_node_t **nodes;
+
+    n = cx_redis_nodes(c->look.p->redis, &nodes);
+    nodes = cx_must(talloc_memdup(NULL, nodes, n * sizeof(*nodes)));
+    ok = n > 0;
+
+    for (i = 0; ok && i < n; i++) {
+        ok = look_node(c, nodes[i]);
+    }
+
+    talloc_free(nodes);
 
     return ok;
 }
@@ -309,7 +331,7 @@ look_at_all(check_t *c)
 int
 cx_check(cx_projector_t *p)
 {
-    bool told;
+    bool told, whole;
     check_t c;
     TALLOC_CTX *ctx;
     long long waiting, late;
@@ -320,13 +342,13 @@ cx_check(cx_projector_t *p)
     ctx = cx_must(talloc_new(NULL));
     c.suspects = cx_must(talloc_array(ctx, char *, SUSPECTS_MAX));
 
-    state = cx_projection_state(p, ctx);
-    told = state == CX_PROJECTION_READY && look_at_all(&c)
+    state = cx_projection_state(p, ctx, &whole);
+    told = state == CX_PROJECTION_READY && whole && look_at_all(&c)
            && outbox(&c, &waiting, &late);
     talloc_free(c.look.signed_out);
     talloc_free(ctx);
 
-    if (state != CX_PROJECTION_READY) {
+    if (state != CX_PROJECTION_READY || !whole) {
         fprintf(stderr, "Redis is away, or the projection is not complete\n");
         return 2;
     }

@@ -476,6 +476,7 @@ has_mark(cx_look_t *look, TALLOC_CTX *ctx, const char *user_id)
 {
     size_t i;
     char *match, cursor[CX_CURSOR] = "0";
+    cx_redis_node_t *node;
     const redisReply *names;
 
     for (i = 0; i < look->n_signed_out; i++) {
@@ -490,8 +491,14 @@ has_mark(cx_look_t *look, TALLOC_CTX *ctx, const char *user_id)
 
     match = cx_must(talloc_asprintf(ctx, CX_TERMINAL_PREFIX "%s}:*", user_id));
 
+    node = cx_redis_node(look->p->redis, match); /* the tag decides */
+
+    if (node == NULL) {
+        return false;
+    }
+
     do {
-        names = cx_check_scan(look->p, ctx, cursor, match);
+        names = cx_check_scan(look->p, node, ctx, cursor, match);
 
         if (names != NULL && names->elements > 0) {
             return true;
@@ -647,20 +654,20 @@ const cx_check_kind_t cx_check_kinds[] = {
     /* the rebuild's and the caches' own, and counts that are on their way */
     { CX_EPOCH, "marks", NULL },
     { CX_READY, "marks", NULL },
-    { CX_SCANS, "marks", NULL },
+    { CX_SCANS_PREFIX, "marks", NULL },
     { CX_ZONES, "marks", NULL },
     { NULL, "others", NULL },
 };
 
 
 redisReply *
-cx_check_scan(cx_projector_t *p, TALLOC_CTX *ctx, char cursor[CX_CURSOR],
-              const char *match)
+cx_check_scan(cx_projector_t *p, cx_redis_node_t *node, TALLOC_CTX *ctx,
+              char cursor[CX_CURSOR], const char *match)
 {
     redisReply *reply;
 
-    reply = cx_redis_words(p->redis, ctx, "SCAN", cursor, "MATCH", match,
-                           "COUNT", "500", NULL);
+    reply = cx_redis_words_at(p->redis, node, ctx, "SCAN", cursor, "MATCH",
+                              match, "COUNT", "500", NULL);
 
     if (reply == NULL || reply->type != REDIS_REPLY_ARRAY
         || reply->elements != 2 || reply->element[0]->str == NULL
