@@ -31,8 +31,6 @@ is(join("\n", $soak->faults), '', 'every answer is true');
 my ($code, $output) = $soak->check;
 like($code, qr/^[03]$/, 'the projection is what PostgreSQL says')
     or diag($output);
-unlike($output, qr/^missing: cardx:card/m, 'no card is missing')
-    or diag($output);
 note($output);
 
 $t->finish;

@@ -118,28 +118,25 @@ look_node(check_t *c, cx_redis_node_t *node)
 }
 
 
+/* Every name that Redis has. */
 static bool
 look_redis(check_t *c)
 {
-    bool ok;
     size_t i, n;
-    TALLOC_CTX *ctx;
+    bool ok;
     cx_redis_node_t **nodes;
 
-    ok = true;
-    ctx = cx_must(talloc_new(NULL));
     n = cx_redis_nodes(c->look.p->redis, &nodes);
+    nodes = cx_must(talloc_memdup(NULL, nodes, n * sizeof(*nodes)));
+    ok = n > 0;
 
-    /* the array lives until Redis is asked for something else */
-    nodes = cx_must(talloc_memdup(ctx, nodes, n * sizeof(cx_redis_node_t *)));
-
-    for (i = 0; i < n && ok; i++) {
+    for (i = 0; ok && i < n; i++) {
         ok = look_node(c, nodes[i]);
     }
 
-    talloc_free(ctx);
+    talloc_free(nodes);
 
-    return ok && n > 0;
+    return ok;
 }
 
 
@@ -351,7 +348,7 @@ cx_check(cx_projector_t *p)
     talloc_free(c.look.signed_out);
     talloc_free(ctx);
 
-    if (state != CX_PROJECTION_READY) {
+    if (state != CX_PROJECTION_READY || !whole) {
         fprintf(stderr, "Redis is away, or the projection is not complete\n");
         return 2;
     }

@@ -490,7 +490,8 @@ has_mark(cx_look_t *look, TALLOC_CTX *ctx, const char *user_id)
     }
 
     match = cx_must(talloc_asprintf(ctx, CX_TERMINAL_PREFIX "%s}:*", user_id));
-    node = cx_redis_node(look->p->redis, match);
+
+    node = cx_redis_node(look->p->redis, match); /* the tag decides */
 
     if (node == NULL) {
         return false;
@@ -655,7 +656,6 @@ const cx_check_kind_t cx_check_kinds[] = {
     { CX_READY, "marks", NULL },
     { CX_SCANS_PREFIX, "marks", NULL },
     { CX_ZONES, "marks", NULL },
-    { CX_HEAD_PREFIX, "heads", NULL },
     { NULL, "others", NULL },
 };
 

@@ -37,7 +37,7 @@ extern const cx_check_kind_t cx_check_kinds[];
 
 #define CX_CURSOR 24
 
-/* One page of SCAN: names of Redis that match.  The cursor is "0" before the
+/* One page of SCAN: names of a node that match.  The cursor is "0" before the
  * first and after the last.  NULL: Redis is away. */
 redisReply *cx_check_scan(cx_projector_t *p, cx_redis_node_t *node,
                           TALLOC_CTX *ctx, char cursor[CX_CURSOR],

@@ -104,8 +104,11 @@ sub strike {
         sleep rand 1;
         eval { $t->start; 1 } or $self->fault("$what does not come back: $@");
     } else {
-        my $pid = $t->pid($what);
-        kill 'KILL', $pid if $pid;
+        # whose file is old may have left its number to somebody else
+        my $pid = $t->pid($what) or return;
+        kill 'KILL', $pid
+            if (readlink("/proc/$pid/cwd") // '') eq $t->{var}
+            && (readlink("/proc/$pid/exe") // '') =~ m{/cardx-\w+$};
     }
 }
 
