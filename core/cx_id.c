@@ -258,6 +258,14 @@ cx_card_key_hash(const char *text, size_t len, unsigned char *hash)
 }
 
 
+static uint32_t
+token_terminal(const unsigned char *raw)
+{
+    return (uint32_t) raw[16] << 24 | (uint32_t) raw[17] << 16
+           | (uint32_t) raw[18] << 8 | raw[19];
+}
+
+
 static void
 token_fill(cx_token_t *token, const cx_id_key_t *key, const unsigned char *raw)
 {
@@ -267,8 +275,7 @@ token_fill(cx_token_t *token, const cx_id_key_t *key, const unsigned char *raw)
     tag(key, CX_ID_USER, user, CX_RANDOM_LEN, user + CX_RANDOM_LEN);
     cx_base64url(user, sizeof(user), token->user_id);
 
-    token->terminal_id = (uint32_t) raw[16] << 24 | (uint32_t) raw[17] << 16
-                         | (uint32_t) raw[18] << 8 | raw[19];
+    token->terminal_id = token_terminal(raw);
     sum(raw, CX_TOKEN_RAW, token->hash);
 }
 
@@ -303,6 +310,23 @@ cx_token_new(const cx_id_key_t *key, cx_token_kind_t kind, const char *user_id,
     cx_base64url(raw, sizeof(raw), out);
     token_fill(token, key, raw);
     OPENSSL_cleanse(raw, sizeof(raw));
+
+    return 0;
+}
+
+
+int
+cx_token_hash(const char *text, size_t len, unsigned char *hash,
+              uint32_t *terminal_id)
+{
+    unsigned char raw[CX_TOKEN_RAW];
+
+    if (len != CX_TOKEN_LEN || cx_base64url_read(text, len, raw) < 0) {
+        return -1;
+    }
+
+    *terminal_id = token_terminal(raw);
+    sum(raw, CX_TOKEN_RAW, hash);
 
     return 0;
 }

@@ -97,6 +97,12 @@ int cx_ticket_new(const cx_id_key_t *key, const cx_token_t *access, char *out);
 int cx_ticket_parse(const cx_id_key_t *key, const char *text, size_t len,
                     cx_token_t *access);
 
+/* The hash of what may be a token, without its tag's check: for who knows
+ * hashes of tokens that were checked.  `terminal_id` is who it would be of.
+ * -1: it can't be one. */
+int cx_token_hash(const char *text, size_t len, unsigned char *hash,
+                  uint32_t *terminal_id);
+
 /* The name of a hash in Redis: the first 16 bytes in lower-case hex, and NUL;
  * `out` takes CX_HASH_NAME + 1 bytes. */
 void cx_hash_name(const unsigned char *hash, char *out);

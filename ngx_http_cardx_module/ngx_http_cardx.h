@@ -316,21 +316,24 @@ void ngx_http_cardx_pubsub_exit(ngx_http_cardx_redis_t *redis);
 
 /*
  * The cache.  open: NGX_OK, and the zone is locked until close; else there is
- * nothing to be found.  A cache may be NULL.  See ngx_http_cardx_cache.c.
+ * nothing to be found.  begin: before Redis is asked for what will be stored.
+ * A cache may be NULL.  See ngx_http_cardx_cache.c.
  */
 
-/* room for the longest key: an id, a hash, a letter and more */
+/* room for the longest key: a letter that says of what, an id and a hash */
 #define NGX_HTTP_CARDX_CACHE_KEY      80
 
 /* how long a refusal is remembered at most, in seconds */
 #define NGX_HTTP_CARDX_CACHE_REFUSAL  10
 
-ngx_int_t ngx_http_cardx_cache_open(ngx_http_cardx_cache_t *cache,
-    ngx_http_cardx_fill_t *fill, char *name, size_t len);
+ngx_int_t ngx_http_cardx_cache_open(ngx_http_cardx_cache_t *cache);
 ngx_int_t ngx_http_cardx_cache_find(ngx_http_cardx_cache_t *cache,
-    ngx_http_cardx_fill_t *fill, u_char *key, size_t len, ngx_str_t *value,
-    time_t *expires);
+    u_char *key, size_t len, ngx_str_t *value, time_t *expires);
 void ngx_http_cardx_cache_close(ngx_http_cardx_cache_t *cache);
+size_t ngx_http_cardx_cache_key(u_char *key, u_char kind, const void *data,
+    size_t len);
+void ngx_http_cardx_cache_begin(ngx_http_cardx_cache_t *cache,
+    ngx_http_cardx_fill_t *fill, char *name, size_t len);
 void ngx_http_cardx_cache_store(ngx_http_cardx_cache_t *cache,
     ngx_http_cardx_fill_t *fill, u_char *key, size_t len, time_t expires,
     ngx_str_t *parts, ngx_uint_t n);

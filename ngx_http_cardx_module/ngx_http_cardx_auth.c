@@ -10,10 +10,10 @@
 
 static ngx_int_t ngx_http_cardx_auth_begin(ngx_http_request_t *r,
     ngx_http_cardx_ctx_t *ctx);
-static ngx_int_t ngx_http_cardx_auth_parse(ngx_http_request_t *r,
-    cx_id_key_t *id_key, cx_token_t *token);
-static void ngx_http_cardx_auth_cached(ngx_http_request_t *r,
-    ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_auth_bearer(ngx_http_request_t *r,
+    ngx_str_t *value);
+static ngx_int_t ngx_http_cardx_auth_cached(ngx_http_request_t *r,
+    ngx_http_cardx_ctx_t *ctx, ngx_str_t *bearer);
 static void ngx_http_cardx_auth_keep(ngx_http_cardx_ctx_t *ctx,
     redisReply *token);
 static void ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx,
@@ -73,6 +73,7 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
     char                        name[CX_NAME_MAX];
     size_t                      len;
     u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_str_t                   bearer;
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
@@ -84,16 +85,24 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (ngx_http_cardx_auth_parse(r, clcf->id_key, ctx->token) != NGX_OK) {
+    if (ngx_http_cardx_auth_bearer(r, &bearer) != NGX_OK) {
         ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MALFORMED);
         return NGX_OK;
     }
 
-    ngx_http_cardx_auth_cached(r, ctx);
-
-    if (ctx->auth == NGX_HTTP_CARDX_AUTH_VERIFIED) {
+    if (ngx_http_cardx_auth_cached(r, ctx, &bearer) == NGX_OK) {
+        ctx->auth = NGX_HTTP_CARDX_AUTH_VERIFIED;
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_CACHED);
+        return NGX_OK;
+    }
+
+    if (cx_token_parse(clcf->id_key, CX_TOKEN_ACCESS, (char *) bearer.data,
+                       bearer.len, ctx->token)
+        != 0)
+    {
+        ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
+        ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_MALFORMED);
         return NGX_OK;
     }
 
@@ -105,6 +114,10 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 
     len = cx_terminal_name(name, ctx->token);
     p = ngx_http_cardx_argument(p, name, len);
+
+    /* a token is its terminal's, and forgotten with it */
+
+    ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
 
     if (ngx_http_cardx_redis_ask(ctx, clcf->redis, ngx_http_cardx_auth_reply,
                                  command, p - command)
@@ -135,8 +148,7 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 /* Authorization: Bearer <token> (RFC 6750, 2.1) */
 
 static ngx_int_t
-ngx_http_cardx_auth_parse(ngx_http_request_t *r, cx_id_key_t *id_key,
-    cx_token_t *token)
+ngx_http_cardx_auth_bearer(ngx_http_request_t *r, ngx_str_t *bearer)
 {
     ngx_str_t  value;
 
@@ -162,67 +174,78 @@ ngx_http_cardx_auth_parse(ngx_http_request_t *r, cx_id_key_t *id_key,
         value.data++;
     }
 
-    if (cx_token_parse(id_key, CX_TOKEN_ACCESS, (char *) value.data,
-                       value.len, token)
-        != 0)
-    {
-        return NGX_DECLINED;
-    }
+    *bearer = value;
 
     return NGX_OK;
 }
 
 
-/* A token is its terminal's, and forgotten with it. */
+/*
+ * Only tokens with a right tag stand in the cache, and whose each is: a hash
+ * that is found there saves the rest of the reading.
+ */
 
-static void
-ngx_http_cardx_auth_cached(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
+static ngx_int_t
+ngx_http_cardx_auth_cached(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx,
+    ngx_str_t *bearer)
 {
-    char                        name[CX_NAME_MAX];
-    time_t                      expires;
     size_t                      len;
+    time_t                      expires;
+    u_char                      key[NGX_HTTP_CARDX_CACHE_KEY];
     ngx_int_t                   rc;
     ngx_str_t                   value;
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
-    if (clcf->cache == NULL) {
-        return;
-    }
-
-    len = cx_terminal_name(name, ctx->token);
-
-    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
-        != NGX_OK)
+    if (clcf->cache == NULL
+        || cx_token_hash((char *) bearer->data, bearer->len, ctx->token->hash,
+                         &ctx->token->terminal_id)
+           != 0
+        || ngx_http_cardx_cache_open(clcf->cache) != NGX_OK)
     {
-        return;
+        return NGX_DECLINED;
     }
 
-    rc = ngx_http_cardx_cache_find(clcf->cache, &ctx->fill, ctx->token->hash,
-                                   CX_SECRET_LEN, &value, &expires);
+    len = ngx_http_cardx_cache_key(key, 'a', ctx->token->hash, CX_SECRET_LEN);
+
+    rc = ngx_http_cardx_cache_find(clcf->cache, key, len, &value, &expires);
+
+    if (rc == NGX_OK && value.len == CX_ID_LEN) {
+        ngx_memcpy(ctx->token->user_id, value.data, CX_ID_LEN);
+        ctx->token->user_id[CX_ID_LEN] = '\0';
+
+    } else {
+        rc = NGX_DECLINED;
+    }
 
     ngx_http_cardx_cache_close(clcf->cache);
 
-    if (rc == NGX_OK && ngx_time() < expires) {
-        ctx->auth = NGX_HTTP_CARDX_AUTH_VERIFIED;
-    }
+    return (rc == NGX_OK && ngx_time() < expires) ? NGX_OK : NGX_DECLINED;
 }
 
 
 static void
 ngx_http_cardx_auth_keep(ngx_http_cardx_ctx_t *ctx, redisReply *token)
 {
+    size_t                      len;
     time_t                      expires;
+    u_char                      key[NGX_HTTP_CARDX_CACHE_KEY];
+    ngx_str_t                   user;
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
 
     expires = ngx_atotm((u_char *) token->str, token->len);
 
+    user.len = CX_ID_LEN;
+    user.data = (u_char *) ctx->token->user_id;
+
+    len = ngx_http_cardx_cache_key(key, 'a', ctx->token->hash, CX_SECRET_LEN);
+
     if (expires != NGX_ERROR) {
-        ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, ctx->token->hash,
-                                   CX_SECRET_LEN, expires, NULL, 0);
+        ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, key, len, expires,
+                                   &user, 1);
     }
 }
 

@@ -36,6 +36,7 @@ static ngx_int_t ngx_http_cardx_cache_init_zone(ngx_shm_zone_t *shm_zone,
     void *data);
 static ngx_int_t ngx_http_cardx_cache_create(ngx_http_cardx_cache_t *cache);
 static void ngx_http_cardx_cache_places(ngx_http_cardx_cache_t *cache);
+static ngx_uint_t ngx_http_cardx_cache_leased(ngx_http_cardx_cache_t *cache);
 static ngx_int_t ngx_http_cardx_cache_lock(ngx_http_cardx_cache_t *cache);
 static ngx_http_cardx_slot_t *ngx_http_cardx_cache_slot(
     ngx_http_cardx_cache_t *cache, u_char *key, size_t len, uint32_t hash,
@@ -317,40 +318,70 @@ ngx_http_cardx_cache_forget(ngx_http_cardx_cache_t *cache, uint32_t object)
 }
 
 
-/*
- * Begins to look for what came from an object, which is the name it has in
- * Redis, and notes what must be unchanged when it is stored.  NGX_OK: the
- * zone is locked until close() is called.
- */
+/* NGX_OK: the zone has its lease, and is locked until close() is called. */
 
 ngx_int_t
-ngx_http_cardx_cache_open(ngx_http_cardx_cache_t *cache,
+ngx_http_cardx_cache_open(ngx_http_cardx_cache_t *cache)
+{
+    if (cache == NULL || !ngx_http_cardx_cache_leased(cache)) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_cardx_cache_lock(cache);
+}
+
+
+/* So that nothing is found as what it is not: the kind of an entry. */
+
+size_t
+ngx_http_cardx_cache_key(u_char *key, u_char kind, const void *data,
+    size_t len)
+{
+    key[0] = kind;
+    ngx_memcpy(key + 1, data, len);
+
+    return 1 + len;
+}
+
+
+static ngx_uint_t
+ngx_http_cardx_cache_leased(ngx_http_cardx_cache_t *cache)
+{
+    ngx_msec_int_t  left;
+
+    /* read now, after the request was, and before anything in the zone is */
+
+    left = (ngx_msec_int_t) (cache->zone->until - ngx_http_cardx_clock());
+
+    ngx_memory_barrier();
+
+    return left > 0;
+}
+
+
+/*
+ * Before Redis is asked: notes what must be unchanged when something that came
+ * from this object, which is the name it has in Redis, is stored.
+ */
+
+void
+ngx_http_cardx_cache_begin(ngx_http_cardx_cache_t *cache,
     ngx_http_cardx_fill_t *fill, char *name, size_t len)
 {
     ngx_http_cardx_zone_t  *zone;
 
     fill->open = 0;
 
-    if (cache == NULL) {
-        return NGX_DECLINED;
+    if (cache == NULL || !ngx_http_cardx_cache_leased(cache)) {
+        return;
     }
 
     zone = cache->zone;
-
-    /* read now, after the request was, and before anything else is */
-
-    if ((ngx_msec_int_t) (zone->until - ngx_http_cardx_clock()) <= 0) {
-        return NGX_DECLINED;
-    }
-
-    ngx_memory_barrier();
 
     fill->object = cx_object(name, len) % NGX_HTTP_CARDX_CACHE_GENERATIONS;
     fill->era = zone->era;
     fill->generation = zone->generations[fill->object];
     fill->open = 1;
-
-    return ngx_http_cardx_cache_lock(cache);
 }
 
 
@@ -399,9 +430,8 @@ ngx_http_cardx_cache_lock(ngx_http_cardx_cache_t *cache)
 /* The value stands in the zone, and may be read until close(). */
 
 ngx_int_t
-ngx_http_cardx_cache_find(ngx_http_cardx_cache_t *cache,
-    ngx_http_cardx_fill_t *fill, u_char *key, size_t len, ngx_str_t *value,
-    time_t *expires)
+ngx_http_cardx_cache_find(ngx_http_cardx_cache_t *cache, u_char *key,
+    size_t len, ngx_str_t *value, time_t *expires)
 {
     size_t                   size;
     uint32_t                 hash;
@@ -423,7 +453,9 @@ ngx_http_cardx_cache_find(ngx_http_cardx_cache_t *cache,
 
     entry = (ngx_http_cardx_entry_t *) (cache->ring + slot->pos % zone->size);
 
-    if (entry->era != fill->era || entry->generation != fill->generation) {
+    if (entry->era != zone->era
+        || entry->generation != zone->generations[entry->object])
+    {
         slot->pos = 0;
         return NGX_DECLINED;
     }
@@ -527,7 +559,7 @@ ngx_http_cardx_cache_append(ngx_http_cardx_cache_t *cache, size_t size,
 }
 
 
-/* Stores the parts of a value, if nothing was forgotten since open(). */
+/* Stores the parts of a value, if nothing was forgotten since begin(). */
 
 void
 ngx_http_cardx_cache_store(ngx_http_cardx_cache_t *cache,
@@ -576,8 +608,9 @@ ngx_http_cardx_cache_store(ngx_http_cardx_cache_t *cache,
     entry->era = fill->era;
     entry->generation = fill->generation;
     entry->expires = expires;
-    entry->size = size;
+    entry->object = fill->object;
     entry->key_len = len;
+    entry->size = size;
 
     p = ngx_cpymem(entry + 1, key, len);
 

@@ -26,8 +26,10 @@ typedef struct {
     ngx_atomic_uint_t                era;
     ngx_atomic_uint_t                generation;
     time_t                           expires;
-    uint32_t                         size;     /* of the value */
+    uint32_t                         object;
     uint32_t                         key_len;
+    uint32_t                         size;     /* of the value */
+    uint32_t                         unused;
 } ngx_http_cardx_entry_t;
 
 

@@ -16,8 +16,7 @@
 #define NGX_HTTP_CARDX_VALUE     3      /* the body, or what media there is */
 
 
-static ngx_int_t ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx,
-    cx_id_key_t *id_key);
+static ngx_int_t ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_card_parse_key(ngx_http_cardx_ctx_t *ctx);
 static ngx_uint_t ngx_http_cardx_card_is_json(ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_card_cached(ngx_http_cardx_ctx_t *ctx);
@@ -70,7 +69,10 @@ static struct {
 ngx_int_t
 ngx_http_cardx_card_handler(ngx_http_request_t *r)
 {
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
     ngx_int_t                   rc;
+    ngx_uint_t                  is_json;
     ngx_http_cardx_ctx_t       *ctx;
     ngx_http_cardx_loc_conf_t  *clcf;
 
@@ -84,21 +86,35 @@ ngx_http_cardx_card_handler(ngx_http_request_t *r)
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
-    if (ngx_http_cardx_card_parse(ctx, clcf->id_key) != NGX_OK
+    if (ngx_http_cardx_card_parse(ctx) != NGX_OK
         || ngx_http_cardx_card_parse_key(ctx) != NGX_OK)
     {
         return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
     }
 
-    if (!ngx_http_cardx_card_is_json(ctx)) {
+    is_json = ngx_http_cardx_card_is_json(ctx);
+
+    if (is_json) {
+        rc = ngx_http_cardx_card_cached(ctx);
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
+
+    if (cx_id_check(clcf->id_key, CX_ID_CARD, (char *) ctx->id.data, CX_ID_LEN)
+        != 0)
+    {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
+    }
+
+    if (!is_json) {
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
     }
 
-    rc = ngx_http_cardx_card_cached(ctx);
+    len = cx_card_name(name, (char *) ctx->id.data);
 
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
+    ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
 
     return ngx_http_cardx_suspend(ctx, ngx_http_cardx_card_ask(ctx));
 }
@@ -106,29 +122,20 @@ ngx_http_cardx_card_handler(ngx_http_request_t *r)
 
 /*
  * In the cache stand, apart from each other, what Redis said of the key, and
- * the view's body behind its ETag, or what media there is.
+ * the view's body behind its ETag, or what media there is.  Only what has an
+ * id with a right tag stands there.
  */
 
 static ngx_int_t
 ngx_http_cardx_card_cached(ngx_http_cardx_ctx_t *ctx)
 {
-    char                        name[CX_NAME_MAX];
-    size_t                      len;
     ngx_int_t                   rc;
     ngx_str_t                   value, etag;
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
 
-    if (clcf->cache == NULL) {
-        return NGX_DECLINED;
-    }
-
-    len = cx_card_name(name, (char *) ctx->id.data);
-
-    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
-        != NGX_OK)
-    {
+    if (ngx_http_cardx_cache_open(clcf->cache) != NGX_OK) {
         return NGX_DECLINED;
     }
 
@@ -171,11 +178,10 @@ ngx_http_cardx_card_find(ngx_http_cardx_ctx_t *ctx,
     size_t         view_len;
     cx_verdict_t   verdict;
 
-    p = ngx_cpymem(name, ctx->id.data, CX_ID_LEN);
+    p = name + ngx_http_cardx_cache_key(name, 'k', ctx->id.data, CX_ID_LEN);
     p = ngx_cpymem(p, ctx->hash, CX_SECRET_LEN);
 
-    if (ngx_http_cardx_cache_find(cache, &ctx->fill, name, p - name, &key,
-                                  &expires)
+    if (ngx_http_cardx_cache_find(cache, name, p - name, &key, &expires)
         != NGX_OK
         || (expires && ngx_time() >= expires))
     {
@@ -199,7 +205,7 @@ ngx_http_cardx_card_find(ngx_http_cardx_ctx_t *ctx,
     ngx_memcpy(ctx->view, view, view_len);
     ctx->view_len = view_len;
 
-    if (ngx_http_cardx_cache_find(cache, &ctx->fill, name,
+    if (ngx_http_cardx_cache_find(cache, name,
                                   ngx_http_cardx_card_value_name(ctx, name),
                                   &found, &expires)
         != NGX_OK)
@@ -268,7 +274,7 @@ ngx_http_cardx_card_keep_key(ngx_http_cardx_ctx_t *ctx, redisReply *key)
 
     clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
 
-    p = ngx_cpymem(name, ctx->id.data, CX_ID_LEN);
+    p = name + ngx_http_cardx_cache_key(name, 'k', ctx->id.data, CX_ID_LEN);
     p = ngx_cpymem(p, ctx->hash, CX_SECRET_LEN);
 
     said.len = key ? key->len : 0;
@@ -284,15 +290,15 @@ ngx_http_cardx_card_keep_key(ngx_http_cardx_ctx_t *ctx, redisReply *key)
 }
 
 
-/* {card_id}b{view} or {card_id}m{view}:{kind} */
+/* b{card_id}{view} or m{card_id}{view}:{kind} */
 
 static size_t
 ngx_http_cardx_card_value_name(ngx_http_cardx_ctx_t *ctx, u_char *name)
 {
     u_char  *p;
 
-    p = ngx_cpymem(name, ctx->id.data, CX_ID_LEN);
-    *p++ = ctx->kind.len ? 'm' : 'b';
+    p = name + ngx_http_cardx_cache_key(name, ctx->kind.len ? 'm' : 'b',
+                                        ctx->id.data, CX_ID_LEN);
     p = ngx_cpymem(p, ctx->view, ctx->view_len);
 
     if (ctx->kind.len) {
@@ -307,7 +313,7 @@ ngx_http_cardx_card_value_name(ngx_http_cardx_ctx_t *ctx, u_char *name)
 /* {card_id}, {card_id}.vcf or {card_id}/{kind} */
 
 static ngx_int_t
-ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx, cx_id_key_t *id_key)
+ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx)
 {
     ngx_str_t  rest, *kind;
 
@@ -350,12 +356,6 @@ ngx_http_cardx_card_parse(ngx_http_cardx_ctx_t *ctx, cx_id_key_t *id_key)
         ctx->path = NGX_HTTP_CARDX_MEDIA;
 
     } else {
-        return NGX_DECLINED;
-    }
-
-    if (cx_id_check(id_key, CX_ID_CARD, (char *) ctx->id.data, CX_ID_LEN)
-        != 0)
-    {
         return NGX_DECLINED;
     }
 

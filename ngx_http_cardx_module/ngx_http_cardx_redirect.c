@@ -8,8 +8,7 @@
 #include "ngx_http_cardx.h"
 
 
-static ngx_int_t ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx,
-    char *name, size_t len);
+static ngx_int_t ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx);
 static void ngx_http_cardx_redirect_keep(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
 static void ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx,
@@ -36,11 +35,12 @@ static struct {
 ngx_int_t
 ngx_http_cardx_redirect_handler(ngx_http_request_t *r)
 {
-    char                   name[CX_NAME_MAX];
-    size_t                 len;
-    u_char                *p, command[NGX_HTTP_CARDX_COMMAND];
-    ngx_int_t              rc;
-    ngx_http_cardx_ctx_t  *ctx;
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_int_t                   rc;
+    ngx_http_cardx_ctx_t       *ctx;
+    ngx_http_cardx_loc_conf_t  *clcf;
 
     ctx = NULL;
 
@@ -57,13 +57,17 @@ ngx_http_cardx_redirect_handler(ngx_http_request_t *r)
         return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
     }
 
-    len = cx_redirect_name(name, ctx->hash);
-
-    rc = ngx_http_cardx_redirect_cached(ctx, name, len);
+    rc = ngx_http_cardx_redirect_cached(ctx);
 
     if (rc != NGX_DECLINED) {
         return rc;
     }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
+
+    len = cx_redirect_name(name, ctx->hash);
+
+    ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
 
     p = ngx_http_cardx_command(command, 2);
     p = ngx_http_cardx_literal(p, "GET");
@@ -79,11 +83,12 @@ ngx_http_cardx_redirect_handler(ngx_http_request_t *r)
 /* What Redis said is kept as it is, and read again. */
 
 static ngx_int_t
-ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx, char *name,
-    size_t len)
+ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx)
 {
     char                        copy[CX_NAME_MAX];
+    size_t                      len;
     time_t                      expires;
+    u_char                      key[NGX_HTTP_CARDX_CACHE_KEY];
     ngx_int_t                   rc;
     ngx_str_t                   value;
     const char                 *card_id;
@@ -91,14 +96,13 @@ ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx, char *name,
 
     clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
 
-    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
-        != NGX_OK)
-    {
+    if (ngx_http_cardx_cache_open(clcf->cache) != NGX_OK) {
         return NGX_DECLINED;
     }
 
-    rc = ngx_http_cardx_cache_find(clcf->cache, &ctx->fill, (u_char *) name,
-                                   len, &value, &expires);
+    len = ngx_http_cardx_cache_key(key, 'q', ctx->hash, CX_SECRET_LEN);
+
+    rc = ngx_http_cardx_cache_find(clcf->cache, key, len, &value, &expires);
 
     if (rc == NGX_OK && value.len <= sizeof(copy)) {
         ngx_memcpy(copy, value.data, value.len);
@@ -131,15 +135,15 @@ ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx, char *name,
 static void
 ngx_http_cardx_redirect_keep(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 {
-    char                        name[CX_NAME_MAX];
     size_t                      len;
     time_t                      expires;
+    u_char                      key[NGX_HTTP_CARDX_CACHE_KEY];
     ngx_str_t                   value;
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
 
-    len = cx_redirect_name(name, ctx->hash);
+    len = ngx_http_cardx_cache_key(key, 'q', ctx->hash, CX_SECRET_LEN);
 
     value.len = reply->len;
     value.data = (u_char *) reply->str;
@@ -149,8 +153,8 @@ ngx_http_cardx_redirect_keep(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
     expires = (reply->len == sizeof(CX_GONE) - 1)
               ? ngx_time() + NGX_HTTP_CARDX_CACHE_REFUSAL : 0;
 
-    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, (u_char *) name, len,
-                               expires, &value, 1);
+    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, key, len, expires,
+                               &value, 1);
 }
 
 

@@ -12,8 +12,7 @@ static void ngx_http_cardx_thumbnail_keep(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
 static void ngx_http_cardx_thumbnail_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
-static ngx_int_t ngx_http_cardx_thumbnail_cached(ngx_http_cardx_ctx_t *ctx,
-    char *name, size_t len);
+static ngx_int_t ngx_http_cardx_thumbnail_cached(ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx,
     u_char *data, size_t len, ngx_http_cardx_status_e status);
 
@@ -52,20 +51,27 @@ ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r)
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
     if (ngx_http_cardx_rest(r, &ctx->id) != NGX_OK
-        || cx_id_check(clcf->id_key, CX_ID_THUMBNAIL, (char *) ctx->id.data,
-                       ctx->id.len)
-           != 0)
+        || ctx->id.len != CX_ID_LEN)
+    {
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
+    }
+
+    rc = ngx_http_cardx_thumbnail_cached(ctx);
+
+    if (rc != NGX_DECLINED) {
+        return rc;
+    }
+
+    if (cx_id_check(clcf->id_key, CX_ID_THUMBNAIL, (char *) ctx->id.data,
+                    ctx->id.len)
+        != 0)
     {
         return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_MALFORMED);
     }
 
     len = cx_thumb_name(name, (char *) ctx->id.data);
 
-    rc = ngx_http_cardx_thumbnail_cached(ctx, name, len);
-
-    if (rc != NGX_DECLINED) {
-        return rc;
-    }
+    ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
 
     p = ngx_http_cardx_command(command, 2);
     p = ngx_http_cardx_literal(p, "GET");
@@ -78,28 +84,28 @@ ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r)
 }
 
 
+/* Only what has an id with a right tag stands in the cache. */
+
 static ngx_int_t
-ngx_http_cardx_thumbnail_cached(ngx_http_cardx_ctx_t *ctx, char *name,
-    size_t len)
+ngx_http_cardx_thumbnail_cached(ngx_http_cardx_ctx_t *ctx)
 {
     time_t                      expires;
-    u_char                     *data;
+    u_char                     *data, key[NGX_HTTP_CARDX_CACHE_KEY];
+    size_t                      len;
     ngx_int_t                   rc;
     ngx_str_t                   value;
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
 
-    if (ngx_http_cardx_cache_open(clcf->cache, &ctx->fill, name, len)
-        != NGX_OK)
-    {
+    if (ngx_http_cardx_cache_open(clcf->cache) != NGX_OK) {
         return NGX_DECLINED;
     }
 
     data = NULL;
+    len = ngx_http_cardx_cache_key(key, 't', ctx->id.data, CX_ID_LEN);
 
-    rc = ngx_http_cardx_cache_find(clcf->cache, &ctx->fill, (u_char *) name,
-                                   len, &value, &expires);
+    rc = ngx_http_cardx_cache_find(clcf->cache, key, len, &value, &expires);
 
     if (rc == NGX_OK) {
         data = ngx_pnalloc(ctx->request->pool, value.len);
@@ -123,20 +129,20 @@ ngx_http_cardx_thumbnail_cached(ngx_http_cardx_ctx_t *ctx, char *name,
 static void
 ngx_http_cardx_thumbnail_keep(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 {
-    char                        name[CX_NAME_MAX];
+    u_char                      key[NGX_HTTP_CARDX_CACHE_KEY];
     size_t                      len;
     ngx_str_t                   value;
     ngx_http_cardx_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
 
-    len = cx_thumb_name(name, (char *) ctx->id.data);
-
     value.len = reply->len;
     value.data = (u_char *) reply->str;
 
-    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, (u_char *) name, len,
-                               0, &value, 1);
+    len = ngx_http_cardx_cache_key(key, 't', ctx->id.data, CX_ID_LEN);
+
+    ngx_http_cardx_cache_store(clcf->cache, &ctx->fill, key, len, 0, &value,
+                               1);
 }
 
 

@@ -62,12 +62,20 @@ for my $k ($key, $few) {
     is($r->{headers}{'media-type'}, 'image/jpeg', 'and their type');
 }
 
+my $hash_of_key = $edge->hash_name($key);
 my $auth = 'cardx_edge_requests_total{path="auth",status="cached"}';
 for (1 .. 3) {
     is($edge->get('/v1/x', \%bearer)->{headers}{'cardx-user'},
         $token->{user_id}, 'who the token is of');
 }
 is($edge->metric($auth), 2, 'a token');
+
+# what stands beside a picture is no picture
+for my $path ("/t/b$card", "/t/${card}b", "/t/$card", "/t/q$hash_of_key",
+    "/t/b$card$view", "/t/k$card")
+{
+    is($edge->get($path)->{status}, 404, 'no other entry is found');
+}
 
 # --- what is not, or not for long --------------------------------------------
 
