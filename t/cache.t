@@ -373,6 +373,27 @@ for my $case (
     like($output, $expected, 'and why');
 }
 
+# of another size: another zone, beside the old one until that has ended
+$edge = CardxTest::Edge->new(workers => 2, cache => '4m');
+ok($edge->await_cache, 'a cache');
+$edge->{cache} = '8m';
+$edge->write_conf;
+ok($edge->reload, 'its size is changed');
+ok($edge->await_cache, 'it goes on');
+is($edge->forget('*'), scalar keys %{ { lease() } }, 'all that there are hear');
+ok(await(sub { keys %{ { lease() } } == 1 && $edge->forget('*') == 1 }),
+    'in the end it is one');
+
+# what it holds comes from another Redis
+$edge->{redis_options} = 'db=3';
+$edge->{expect_log} = qr/was used with another "cardx_redis"/;
+$edge->write_conf;
+kill 'HUP', $edge->{nginx_pid};
+ok(await(sub { $edge->error_log =~ /was used with another "cardx_redis"/ }),
+    'another Redis is refused');
+ok($edge->await_cache, 'and the old one goes on');
+$edge->finish;
+
 my $none = CardxTest::Edge->new(http => 'cardx_cache off;');
 my $thumbnail = '/t/' . $none->thumbnail('x');
 is($none->get($thumbnail)->{status}, 200, 'off') for 1 .. 2;
