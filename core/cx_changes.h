@@ -70,7 +70,8 @@ int cx_head_read(const char *text, size_t len, cx_position_t *position,
                  uint64_t *bound);
 
 /* 1: of the same epoch, and nothing that the head knows of is new to who is
- * at the position, which may have been given.  `head` may be NULL (not known). */
+ * at the position, which may have been given.  `head` may be NULL: not
+ * known. */
 int cx_position_is_new(const cx_position_t *position, const char *head,
                        size_t len);
 

@@ -14,60 +14,14 @@
  *
  * What messages bring while a stream asks or catches up is not kept: it asks
  * once more when it is done.
- *
- * The timer of the read event, which nothing else uses in a request that has
- * no body, beats, and ends the stream with its token.
  */
 
 
-#include "ngx_http_cardx.h"
+#include "ngx_http_cardx_stream.h"
 
 
-/* of what is sent at once, a change needs less than */
-#define NGX_HTTP_CARDX_EVENT      320
-#define NGX_HTTP_CARDX_EVENTS_MAX 16
-
-/* a client that reads slower than that is behind by, is let go */
-#define NGX_HTTP_CARDX_PENDING    65536
-
-/* ms until a client comes back: not all of them together */
-#define NGX_HTTP_CARDX_RETRY      1000
-#define NGX_HTTP_CARDX_RETRY_MORE 4000
-
-
-#define ngx_http_cardx_stream_count(s, counter)                               \
-    (void) ngx_atomic_fetch_add(                                              \
-        &((ngx_http_cardx_main_conf_t *) ngx_http_get_module_main_conf(       \
-            (s)->ctx->request, ngx_http_cardx_module))->counters->counter, 1)
-
-
-struct ngx_http_cardx_stream_s {
-    ngx_http_cardx_listener_t        listener;
-    ngx_http_cardx_ctx_t            *ctx;
-
-    char                             epoch[CX_LOG_EPOCH_LEN];
-    uint64_t                         xid;
-    u_char                          *since;    /* a longer position, or NULL */
-    size_t                           since_len;
-    ngx_str_t                        ticket;   /* of the address, or empty */
-    time_t                           expires;
-
-    ngx_chain_t                     *free;
-    ngx_chain_t                     *busy;
-
-    ngx_http_post_subrequest_t       post;
-    ngx_pool_t                      *pool;     /* of the subrequest */
-    ngx_http_request_t              *sr;
-
-    unsigned                         known:1;    /* epoch and xid are set */
-    unsigned                         started:1;  /* the header is sent */
-    unsigned                         asking:1;
-    unsigned                         catching:1; /* until all is sent */
-    unsigned                         done:1;     /* the subrequest is */
-    unsigned                         failed:1;
-    unsigned                         more:1;
-    unsigned                         missed:1;   /* ask again after that */
-};
+/* of one line of a message */
+#define NGX_HTTP_CARDX_EVENTS_MAX  16
 
 
 static ngx_int_t ngx_http_cardx_stream_position(ngx_http_request_t *r,
@@ -76,29 +30,12 @@ static void ngx_http_cardx_stream_wake(ngx_http_cardx_listener_t *l,
     const char *epoch, cx_wake_t wake, ngx_uint_t serial);
 static void ngx_http_cardx_stream_again(ngx_http_cardx_listener_t *l);
 static void ngx_http_cardx_stream_exit(ngx_http_cardx_listener_t *l);
-
 static void ngx_http_cardx_stream_ask(ngx_http_cardx_stream_t *s);
 static void ngx_http_cardx_stream_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
 static void ngx_http_cardx_stream_catch_up(ngx_http_cardx_stream_t *s);
 static ngx_int_t ngx_http_cardx_stream_caught(ngx_http_request_t *r,
     void *data, ngx_int_t rc);
-static void ngx_http_cardx_stream_take(ngx_http_cardx_stream_t *s);
-static void ngx_http_cardx_stream_settled(ngx_http_cardx_stream_t *s);
-
-static ngx_int_t ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s);
-static ngx_int_t ngx_http_cardx_stream_send(ngx_http_cardx_stream_t *s,
-    u_char *data, size_t len, ngx_uint_t copy);
-static ngx_int_t ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s,
-    ngx_chain_t *out);
-static void ngx_http_cardx_stream_timer(ngx_http_cardx_stream_t *s);
-static void ngx_http_cardx_stream_read(ngx_http_request_t *r);
-static void ngx_http_cardx_stream_write(ngx_http_request_t *r);
-static void ngx_http_cardx_stream_end(ngx_http_cardx_stream_t *s);
-static void ngx_http_cardx_stream_fail(ngx_http_cardx_stream_t *s,
-    ngx_int_t rc);
-static void ngx_http_cardx_stream_free_pool(ngx_http_cardx_stream_t *s);
-static void ngx_http_cardx_stream_pool_cleanup(void *data);
 
 
 ngx_int_t
@@ -622,15 +559,15 @@ ngx_http_cardx_stream_caught(ngx_http_request_t *r, void *data, ngx_int_t rc)
 
 /* "<expires> <more> <position>" in a line, then what is to be sent. */
 
-static void
+void
 ngx_http_cardx_stream_take(ngx_http_cardx_stream_t *s)
 {
-    u_char         *p, *line, *last;
-    time_t          expires;
-    ngx_int_t       rc;
-    ngx_buf_t      *b;
-    cx_position_t   position;
-    ngx_http_request_t *sr;
+    u_char              *p, *line, *last;
+    time_t               expires;
+    ngx_int_t            rc;
+    ngx_buf_t           *b;
+    cx_position_t        position;
+    ngx_http_request_t  *sr;
 
     sr = s->sr;
 
@@ -718,7 +655,7 @@ failed:
 
 /* Up to date, for all that is known. */
 
-static void
+void
 ngx_http_cardx_stream_settled(ngx_http_cardx_stream_t *s)
 {
     s->catching = 0;
@@ -740,363 +677,4 @@ ngx_http_cardx_stream_settled(ngx_http_cardx_stream_t *s)
     }
 
     ngx_http_cardx_stream_timer(s);
-}
-
-
-static ngx_int_t
-ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
-{
-    u_char              *p, text[128];
-    ngx_int_t            rc;
-    ngx_http_request_t  *r;
-    static ngx_str_t     cache_control = ngx_string("Cache-Control");
-    static ngx_str_t     no_store = ngx_string("no-store");
-
-    if (s->started) {
-        return NGX_OK;
-    }
-
-    r = s->ctx->request;
-
-    r->headers_out.status = NGX_HTTP_OK;
-    ngx_http_clear_content_length(r);
-
-    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-    r->headers_out.content_type_lowcase = NULL;
-
-    if (ngx_http_cardx_add_header(r, &cache_control, &no_store) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_http_cardx_count(s->ctx, NGX_HTTP_CARDX_HIT);
-    ngx_http_cardx_stream_count(s, streams);
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK) {
-        return rc;
-    }
-
-    s->started = 1;
-
-    if (r->header_only) {
-        return NGX_OK;
-    }
-
-    p = ngx_sprintf(text, "retry: %ui\n",
-                    (ngx_uint_t) (NGX_HTTP_CARDX_RETRY
-                        + ngx_random() % NGX_HTTP_CARDX_RETRY_MORE));
-
-    if (!s->catching) {
-        p = ngx_sprintf(p, "id: %*s.%uL\n", (size_t) CX_LOG_EPOCH_LEN,
-                        s->epoch, s->xid);
-    }
-
-    *p++ = LF;
-
-    return ngx_http_cardx_stream_send(s, text, p - text, 1);
-}
-
-
-/*
- * A buffer that was sent is used again.  What is not copied stands in the
- * subrequest's pool; its buffer has no start.
- */
-
-static ngx_int_t
-ngx_http_cardx_stream_send(ngx_http_cardx_stream_t *s, u_char *data,
-    size_t len, ngx_uint_t copy)
-{
-    size_t               pending;
-    ngx_buf_t           *b;
-    ngx_chain_t         *cl, **ll;
-    ngx_http_request_t  *r;
-
-    r = s->ctx->request;
-
-    if (r->header_only) {
-        return NGX_OK;
-    }
-
-    pending = 0;
-
-    for (cl = s->busy; cl; cl = cl->next) {
-        pending += ngx_buf_size(cl->buf);
-    }
-
-    if (pending > NGX_HTTP_CARDX_PENDING) {
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "cardx: client is too slow for its events");
-        return NGX_ERROR;
-    }
-
-    for (ll = &s->free; *ll; ll = &(*ll)->next) {
-        b = (*ll)->buf;
-
-        if (!copy || (size_t) (b->end - b->start) >= len) {
-            break;
-        }
-    }
-
-    cl = *ll;
-
-    if (cl) {
-        *ll = cl->next;
-        b = cl->buf;
-
-    } else {
-        cl = ngx_alloc_chain_link(r->pool);
-        if (cl == NULL) {
-            return NGX_ERROR;
-        }
-
-        b = copy ? ngx_create_temp_buf(r->pool,
-                                       ngx_max(len, NGX_HTTP_CARDX_EVENT))
-                 : ngx_calloc_buf(r->pool);
-        if (b == NULL) {
-            return NGX_ERROR;
-        }
-
-        cl->buf = b;
-    }
-
-    if (copy) {
-        b->pos = b->start;
-        b->last = ngx_cpymem(b->pos, data, len);
-
-    } else {
-        b->start = NULL;
-        b->end = NULL;
-        b->pos = data;
-        b->last = data + len;
-    }
-
-    b->memory = 1;
-    b->temporary = 0;
-    b->flush = 1;
-    b->tag = (ngx_buf_tag_t) &ngx_http_cardx_module;
-
-    cl->next = NULL;
-
-    return ngx_http_cardx_stream_flush(s, cl);
-}
-
-
-static ngx_int_t
-ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s, ngx_chain_t *out)
-{
-    ngx_int_t                  rc;
-    ngx_event_t               *wev;
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
-
-    r = s->ctx->request;
-    c = r->connection;
-    wev = c->write;
-
-    rc = ngx_http_output_filter(r, out);
-
-    ngx_chain_update_chains(r->pool, &s->free, &s->busy, &out,
-                            (ngx_buf_tag_t) &ngx_http_cardx_module);
-
-    if (rc == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    if (!c->buffered && !r->buffered) {
-
-        if (wev->timer_set) {
-            ngx_del_timer(wev);
-        }
-
-        return NGX_OK;
-    }
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
-
-    if (!wev->timer_set) {
-        ngx_add_timer(wev, clcf->send_timeout);
-    }
-
-    return ngx_handle_write_event(wev, clcf->send_lowat);
-}
-
-
-static void
-ngx_http_cardx_stream_timer(ngx_http_cardx_stream_t *s)
-{
-    ngx_msec_t                  ms;
-    ngx_msec_int_t              left;
-    ngx_http_cardx_loc_conf_t  *clcf;
-
-    clcf = ngx_http_get_module_loc_conf(s->ctx->request,
-                                        ngx_http_cardx_module);
-
-    ms = clcf->heartbeat;
-
-    left = (ngx_msec_int_t) (s->expires - ngx_time()) * 1000;
-
-    if (left < (ngx_msec_int_t) ms) {
-        ms = (left > 0) ? (ngx_msec_t) left : 1;
-    }
-
-    ngx_add_timer(s->ctx->request->connection->read, ms);
-}
-
-
-static void
-ngx_http_cardx_stream_read(ngx_http_request_t *r)
-{
-    ngx_event_t              *rev;
-    ngx_http_cardx_ctx_t     *ctx;
-    ngx_http_cardx_stream_t  *s;
-    static u_char             beat[] = ":\n\n";
-
-    rev = r->connection->read;
-
-    if (!rev->timedout) {
-        ngx_http_test_reading(r);
-        return;
-    }
-
-    rev->timedout = 0;
-
-    ctx = ngx_http_cardx_get_ctx(r);
-    s = ctx->stream;
-
-    if (ngx_time() >= s->expires) {
-        ngx_http_cardx_stream_end(s);
-        return;
-    }
-
-    if (!s->catching && s->busy == NULL
-        && ngx_http_cardx_stream_send(s, beat, sizeof(beat) - 1, 1) != NGX_OK)
-    {
-        ngx_http_cardx_stream_fail(s, NGX_ERROR);
-        return;
-    }
-
-    ngx_http_cardx_stream_timer(s);
-}
-
-
-/* There is room to send, or a subrequest is done. */
-
-static void
-ngx_http_cardx_stream_write(ngx_http_request_t *r)
-{
-    ngx_event_t              *wev;
-    ngx_http_cardx_ctx_t     *ctx;
-    ngx_http_cardx_stream_t  *s;
-
-    ctx = ngx_http_cardx_get_ctx(r);
-    s = ctx->stream;
-    wev = r->connection->write;
-
-    if (wev->timedout) {
-        r->connection->timedout = 1;
-        ngx_http_cardx_stream_fail(s, NGX_HTTP_REQUEST_TIME_OUT);
-        return;
-    }
-
-    if (s->done) {
-        ngx_http_cardx_stream_take(s);
-        return;
-    }
-
-    if (!s->started || s->busy == NULL) {
-        return;
-    }
-
-    if (ngx_http_cardx_stream_flush(s, NULL) != NGX_OK) {
-        ngx_http_cardx_stream_fail(s, NGX_ERROR);
-        return;
-    }
-
-    if (s->busy == NULL && s->catching && s->sr == NULL) {
-        ngx_http_cardx_stream_free_pool(s);
-        ngx_http_cardx_stream_settled(s);
-    }
-}
-
-
-/* As it should: the client comes back, if it may. */
-
-static void
-ngx_http_cardx_stream_end(ngx_http_cardx_stream_t *s)
-{
-    ngx_http_cardx_stream_fail(s, NGX_OK);
-}
-
-
-static void
-ngx_http_cardx_stream_fail(ngx_http_cardx_stream_t *s, ngx_int_t rc)
-{
-    ngx_http_request_t  *r;
-
-    r = s->ctx->request;
-
-    ngx_http_cardx_unlisten(&s->listener);
-
-    if (s->ctx->ticket) {
-        ngx_http_cardx_redis_forget(s->ctx->ticket);
-    }
-
-    /* nothing of this is called any more */
-
-    r->read_event_handler = ngx_http_block_reading;
-    r->write_event_handler = ngx_http_request_empty_handler;
-
-    if (rc == NGX_ERROR || rc == NGX_HTTP_REQUEST_TIME_OUT) {
-        ngx_http_finalize_request(r, rc);
-        return;
-    }
-
-    if (s->started) {
-        rc = r->header_only ? NGX_OK : ngx_http_send_special(r, NGX_HTTP_LAST);
-        ngx_http_finalize_request(r, rc);
-        return;
-    }
-
-    if (s->ctx->auth == NGX_HTTP_CARDX_AUTH_REFUSED) {
-
-        rc = ngx_http_cardx_unauthorized(r);
-
-        if (rc != NGX_DONE) {
-            ngx_http_finalize_request(r, rc);
-        }
-
-        return;
-    }
-
-    ngx_http_finalize_request(r, ngx_http_cardx_unavailable(s->ctx));
-}
-
-
-void
-ngx_http_cardx_stream_cleanup(ngx_http_cardx_stream_t *s)
-{
-    ngx_http_cardx_unlisten(&s->listener);
-}
-
-
-static void
-ngx_http_cardx_stream_free_pool(ngx_http_cardx_stream_t *s)
-{
-    if (s->pool) {
-        ngx_destroy_pool(s->pool);
-        s->pool = NULL;
-    }
-}
-
-
-/* Not in the request's own cleanup, which may be called from within the
- * subrequest. */
-
-static void
-ngx_http_cardx_stream_pool_cleanup(void *data)
-{
-    ngx_http_cardx_stream_free_pool(data);
 }

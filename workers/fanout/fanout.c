@@ -381,7 +381,7 @@ main(int argc, char **argv)
     if (argc == 2) {
         code = cx_outbox_run(&f.outbox);
         talloc_free(f.rebuild);
-        talloc_free(f.tell.bulk);
+        cx_tell_close(&f.tell);
 
     } else if (argc == 3 && strcmp(argv[2], "rebuild") == 0) {
         code = rebuild_now(&f);

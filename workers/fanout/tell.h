@@ -16,13 +16,19 @@ typedef enum {
     CX_TELL_AWAY  /* PostgreSQL or Redis failed: nothing was lost */
 } cx_tell_rc_t;
 
+#define CX_TELL_NODES 64
+
 typedef struct {
     cx_projector_t *p;
-    cx_bulk_t *bulk; /* or NULL */
-    int page;        /* holders in the next chunk */
+    cx_bulk_t *bulks[CX_TELL_NODES]; /* one for each node of Redis */
+    char *addresses[CX_TELL_NODES];  /* NULL: the one server */
+    int n;
+    bool failed; /* a node has no link */
+    int page;    /* holders in the next chunk */
 } cx_tell_t;
 
 void cx_tell_init(cx_tell_t *tell, cx_projector_t *p);
+void cx_tell_close(cx_tell_t *tell);
 
 /* Users in whose logs somebody has written (effect 'wake'). */
 cx_tell_rc_t cx_tell_wakes(cx_tell_t *tell);

@@ -1,0 +1,381 @@
+
+/*
+ * Sending a stream's events, its beats, and its end.
+ *
+ * The timer of the read event, which nothing else uses in a request that has
+ * no body, beats, and ends the stream with its token.
+ */
+
+
+#include "ngx_http_cardx_stream.h"
+
+
+/* a client that is further behind is let go */
+#define NGX_HTTP_CARDX_PENDING    65536
+
+/* ms until a client comes back: not all of them together */
+#define NGX_HTTP_CARDX_RETRY      1000
+#define NGX_HTTP_CARDX_RETRY_MORE 4000
+
+
+static ngx_int_t ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s,
+    ngx_chain_t *out);
+
+
+ngx_int_t
+ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
+{
+    u_char              *p, text[128];
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+    static ngx_str_t     cache_control = ngx_string("Cache-Control");
+    static ngx_str_t     no_store = ngx_string("no-store");
+
+    if (s->started) {
+        return NGX_OK;
+    }
+
+    r = s->ctx->request;
+
+    r->headers_out.status = NGX_HTTP_OK;
+    ngx_http_clear_content_length(r);
+
+    ngx_str_set(&r->headers_out.content_type, "text/event-stream");
+    r->headers_out.content_type_len = r->headers_out.content_type.len;
+    r->headers_out.content_type_lowcase = NULL;
+
+    if (ngx_http_cardx_add_header(r, &cache_control, &no_store) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_http_cardx_count(s->ctx, NGX_HTTP_CARDX_HIT);
+    ngx_http_cardx_stream_count(s, streams);
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK) {
+        return rc;
+    }
+
+    s->started = 1;
+
+    if (r->header_only) {
+        return NGX_OK;
+    }
+
+    p = ngx_sprintf(text, "retry: %ui\n",
+                    (ngx_uint_t) (NGX_HTTP_CARDX_RETRY
+                        + ngx_random() % NGX_HTTP_CARDX_RETRY_MORE));
+
+    if (!s->catching) {
+        p = ngx_sprintf(p, "id: %*s.%uL\n", (size_t) CX_LOG_EPOCH_LEN,
+                        s->epoch, s->xid);
+    }
+
+    *p++ = LF;
+
+    return ngx_http_cardx_stream_send(s, text, p - text, 1);
+}
+
+
+/*
+ * A buffer that was sent is used again.  What is not copied stands in the
+ * subrequest's pool; its buffer has no start.
+ */
+
+ngx_int_t
+ngx_http_cardx_stream_send(ngx_http_cardx_stream_t *s, u_char *data,
+    size_t len, ngx_uint_t copy)
+{
+    size_t               pending;
+    ngx_buf_t           *b;
+    ngx_chain_t         *cl, **ll;
+    ngx_http_request_t  *r;
+
+    r = s->ctx->request;
+
+    if (r->header_only) {
+        return NGX_OK;
+    }
+
+    pending = 0;
+
+    for (cl = s->busy; cl; cl = cl->next) {
+        pending += ngx_buf_size(cl->buf);
+    }
+
+    if (pending > NGX_HTTP_CARDX_PENDING) {
+        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                      "cardx: client is too slow for its events");
+        return NGX_ERROR;
+    }
+
+    b = NULL;
+
+    for (ll = &s->free; *ll; ll = &(*ll)->next) {
+        cl = *ll;
+
+        if (copy ? (size_t) (cl->buf->end - cl->buf->start) >= len
+                 : cl->buf->start == NULL)
+        {
+            b = cl->buf;
+            *ll = cl->next;
+            break;
+        }
+    }
+
+    if (b == NULL) {
+        cl = ngx_alloc_chain_link(r->pool);
+        if (cl == NULL) {
+            return NGX_ERROR;
+        }
+
+        b = copy ? ngx_create_temp_buf(r->pool,
+                                       ngx_max(len, NGX_HTTP_CARDX_EVENT))
+                 : ngx_calloc_buf(r->pool);
+        if (b == NULL) {
+            return NGX_ERROR;
+        }
+
+        cl->buf = b;
+    }
+
+    if (copy) {
+        b->pos = b->start;
+        b->last = ngx_cpymem(b->pos, data, len);
+
+    } else {
+        b->start = NULL;
+        b->end = NULL;
+        b->pos = data;
+        b->last = data + len;
+    }
+
+    b->memory = 1;
+    b->temporary = 0;
+    b->flush = 1;
+    b->tag = (ngx_buf_tag_t) &ngx_http_cardx_module;
+
+    cl->next = NULL;
+
+    return ngx_http_cardx_stream_flush(s, cl);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s, ngx_chain_t *out)
+{
+    ngx_int_t                  rc;
+    ngx_event_t               *wev;
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = s->ctx->request;
+    c = r->connection;
+    wev = c->write;
+
+    rc = ngx_http_output_filter(r, out);
+
+    ngx_chain_update_chains(r->pool, &s->free, &s->busy, &out,
+                            (ngx_buf_tag_t) &ngx_http_cardx_module);
+
+    if (rc == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (!c->buffered && !r->buffered) {
+
+        if (wev->timer_set) {
+            ngx_del_timer(wev);
+        }
+
+        return NGX_OK;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (!wev->timer_set) {
+        ngx_add_timer(wev, clcf->send_timeout);
+    }
+
+    return ngx_handle_write_event(wev, clcf->send_lowat);
+}
+
+
+void
+ngx_http_cardx_stream_timer(ngx_http_cardx_stream_t *s)
+{
+    ngx_msec_t                  ms;
+    ngx_msec_int_t              left;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(s->ctx->request,
+                                        ngx_http_cardx_module);
+
+    ms = clcf->heartbeat;
+
+    left = (ngx_msec_int_t) (s->expires - ngx_time()) * 1000;
+
+    if (left < (ngx_msec_int_t) ms) {
+        ms = (left > 0) ? (ngx_msec_t) left : 1;
+    }
+
+    ngx_add_timer(s->ctx->request->connection->read, ms);
+}
+
+
+void
+ngx_http_cardx_stream_read(ngx_http_request_t *r)
+{
+    ngx_event_t              *rev;
+    ngx_http_cardx_ctx_t     *ctx;
+    ngx_http_cardx_stream_t  *s;
+    static u_char             beat[] = ":\n\n";
+
+    rev = r->connection->read;
+
+    if (!rev->timedout) {
+        ngx_http_test_reading(r);
+        return;
+    }
+
+    rev->timedout = 0;
+
+    ctx = ngx_http_cardx_get_ctx(r);
+    s = ctx->stream;
+
+    if (ngx_time() >= s->expires) {
+        ngx_http_cardx_stream_end(s);
+        return;
+    }
+
+    if (!s->catching && s->busy == NULL
+        && ngx_http_cardx_stream_send(s, beat, sizeof(beat) - 1, 1) != NGX_OK)
+    {
+        ngx_http_cardx_stream_fail(s, NGX_ERROR);
+        return;
+    }
+
+    ngx_http_cardx_stream_timer(s);
+}
+
+
+/* There is room to send, or a subrequest is done. */
+
+void
+ngx_http_cardx_stream_write(ngx_http_request_t *r)
+{
+    ngx_event_t              *wev;
+    ngx_http_cardx_ctx_t     *ctx;
+    ngx_http_cardx_stream_t  *s;
+
+    ctx = ngx_http_cardx_get_ctx(r);
+    s = ctx->stream;
+    wev = r->connection->write;
+
+    if (wev->timedout) {
+        r->connection->timedout = 1;
+        ngx_http_cardx_stream_fail(s, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+
+    if (s->done) {
+        ngx_http_cardx_stream_take(s);
+        return;
+    }
+
+    if (!s->started || s->busy == NULL) {
+        return;
+    }
+
+    if (ngx_http_cardx_stream_flush(s, NULL) != NGX_OK) {
+        ngx_http_cardx_stream_fail(s, NGX_ERROR);
+        return;
+    }
+
+    if (s->busy == NULL && s->catching && s->sr == NULL) {
+        ngx_http_cardx_stream_free_pool(s);
+        ngx_http_cardx_stream_settled(s);
+    }
+}
+
+
+/* As it should: the client comes back, if it may. */
+
+void
+ngx_http_cardx_stream_end(ngx_http_cardx_stream_t *s)
+{
+    ngx_http_cardx_stream_fail(s, NGX_OK);
+}
+
+
+void
+ngx_http_cardx_stream_fail(ngx_http_cardx_stream_t *s, ngx_int_t rc)
+{
+    ngx_http_request_t  *r;
+
+    r = s->ctx->request;
+
+    ngx_http_cardx_unlisten(&s->listener);
+
+    if (s->ctx->ticket) {
+        ngx_http_cardx_redis_forget(s->ctx->ticket);
+    }
+
+    /* nothing of this is called any more */
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    if (rc == NGX_ERROR || rc == NGX_HTTP_REQUEST_TIME_OUT) {
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    if (s->started) {
+        rc = r->header_only ? NGX_OK : ngx_http_send_special(r, NGX_HTTP_LAST);
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    if (s->ctx->auth == NGX_HTTP_CARDX_AUTH_REFUSED) {
+
+        rc = ngx_http_cardx_unauthorized(r);
+
+        if (rc != NGX_DONE) {
+            ngx_http_finalize_request(r, rc);
+        }
+
+        return;
+    }
+
+    ngx_http_finalize_request(r, ngx_http_cardx_unavailable(s->ctx));
+}
+
+
+void
+ngx_http_cardx_stream_cleanup(ngx_http_cardx_stream_t *s)
+{
+    ngx_http_cardx_unlisten(&s->listener);
+}
+
+
+void
+ngx_http_cardx_stream_free_pool(ngx_http_cardx_stream_t *s)
+{
+    if (s->pool) {
+        ngx_destroy_pool(s->pool);
+        s->pool = NULL;
+    }
+}
+
+
+/* Not in the request's own cleanup, which may be called from within the
+ * subrequest. */
+
+void
+ngx_http_cardx_stream_pool_cleanup(void *data)
+{
+    ngx_http_cardx_stream_free_pool(data);
+}
