@@ -24,65 +24,102 @@
 void
 cx_tell_init(cx_tell_t *tell, cx_projector_t *p)
 {
+    memset(tell, 0, sizeof(*tell));
     tell->p = p;
-    tell->bulk = NULL;
     tell->page = CHUNK_FIRST;
 }
 
 
-static bool
-bulk_ready(cx_tell_t *tell)
+void
+cx_tell_close(cx_tell_t *tell)
 {
-    if (tell->bulk == NULL) {
-        tell->bulk = cx_bulk_open(NULL, tell->p->settings);
+    int i;
+
+    for (i = 0; i < tell->n; i++) {
+        talloc_free(tell->bulks[i]);
+        talloc_free(tell->addresses[i]);
     }
 
-    return tell->bulk != NULL;
+    tell->n = 0;
+    tell->failed = false;
 }
 
 
-/* Waits for what was sent.  A link that has failed is not used again. */
+static bool
+same(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+
+/* The link to the node of a name, opened by its first use.  NULL: there is
+ * none, and what is done now has failed. */
+static cx_bulk_t *
+bulk_of(cx_tell_t *tell, const char *name)
+{
+    int i;
+    cx_redis_node_t *node;
+    const char *address;
+
+    node = tell->p->settings->redis_cluster
+               ? cx_redis_node(tell->p->redis, name)
+               : NULL;
+    address = node != NULL ? node->address : NULL;
+
+    for (i = 0; i < tell->n; i++) {
+        if (same(tell->addresses[i], address)) {
+            return tell->bulks[i];
+        }
+    }
+
+    if (i < CX_TELL_NODES) {
+        tell->bulks[i] = cx_bulk_open_at(NULL, tell->p->settings, address);
+        tell->addresses[i] =
+            address != NULL ? cx_must(talloc_strdup(NULL, address)) : NULL;
+    }
+
+    if (i == CX_TELL_NODES || tell->bulks[i] == NULL) {
+        tell->failed = true;
+        return NULL;
+    }
+
+    tell->n++;
+
+    return tell->bulks[i];
+}
+
+
+/* Waits for what was sent.  Links that have failed are not used again, nor is
+ * what was known of the nodes. */
 static bool
 bulk_done(cx_tell_t *tell)
 {
-    if (cx_bulk_collect(tell->bulk)) {
-        return true;
+    int i;
+    bool ok;
+
+    ok = !tell->failed;
+
+    for (i = 0; i < tell->n; i++) {
+        ok = cx_bulk_collect(tell->bulks[i]) && ok;
     }
 
-    talloc_free(tell->bulk);
-    tell->bulk = NULL;
+    if (!ok) {
+        cx_tell_close(tell);
+        cx_redis_doubt(tell->p->redis);
+    }
 
-    return false;
+    return ok;
 }
 
 
-/* A head is on the node of its user; in a cluster it has gone before anybody
- * is woken.  A node that is lost keeps nobody waiting: if it comes back with
- * what it had, it is built anew. */
 static void
-drop_head(cx_tell_t *tell, const char *name)
+bulk_flush(cx_tell_t *tell)
 {
-    TALLOC_CTX *ctx;
-    redisReply *reply;
-    cx_redis_node_t *node;
+    int i;
 
-    if (tell->p->settings->redis_cluster) {
-        ctx = cx_must(talloc_new(NULL));
-        reply = cx_redis_words(tell->p->redis, ctx, "DEL", name, NULL);
-        node = cx_redis_node(tell->p->redis, name);
-
-        if (node != NULL
-            && (reply == NULL || reply->type == REDIS_REPLY_ERROR)) {
-            node->dirty = true;
-        }
-
-        talloc_free(ctx);
-        return;
+    for (i = 0; i < tell->n; i++) {
+        tell->failed = !cx_bulk_flush(tell->bulks[i]) || tell->failed;
     }
-
-    cx_bulk_word(tell->bulk, "DEL");
-    cx_bulk_word(tell->bulk, name);
-    cx_bulk_send(tell->bulk);
 }
 
 
@@ -91,6 +128,7 @@ static void
 drop_heads(cx_tell_t *tell, const PGresult *rows)
 {
     int i;
+    cx_bulk_t *bulk;
     char name[CX_NAME_MAX];
     const char *user_id;
 
@@ -99,7 +137,15 @@ drop_heads(cx_tell_t *tell, const PGresult *rows)
 
         if (user_id != NULL && strlen(user_id) == CX_ID_LEN) {
             cx_head_name(name, user_id);
-            drop_head(tell, name);
+            bulk = bulk_of(tell, name);
+
+            if (bulk == NULL) {
+                return;
+            }
+
+            cx_bulk_word(bulk, "DEL");
+            cx_bulk_word(bulk, name);
+            cx_bulk_send(bulk);
         }
     }
 }
@@ -108,13 +154,18 @@ drop_heads(cx_tell_t *tell, const PGresult *rows)
 static void
 publish(cx_tell_t *tell, unsigned channel, const cx_buf_t *message)
 {
+    cx_bulk_t *bulk;
     char name[CX_NAME_MAX];
 
     cx_wake_name(name, channel);
-    cx_bulk_word(tell->bulk, "PUBLISH");
-    cx_bulk_word(tell->bulk, name);
-    cx_bulk_bytes(tell->bulk, message->data, message->len);
-    cx_bulk_send(tell->bulk);
+    bulk = bulk_of(tell, name);
+
+    if (bulk != NULL) {
+        cx_bulk_word(bulk, "PUBLISH");
+        cx_bulk_word(bulk, name);
+        cx_bulk_bytes(bulk, message->data, message->len);
+        cx_bulk_send(bulk);
+    }
 }
 
 
@@ -186,10 +237,6 @@ cx_tell_wakes(cx_tell_t *tell)
     TALLOC_CTX *ctx;
     cx_tell_rc_t rc;
 
-    if (!bulk_ready(tell)) {
-        return CX_TELL_AWAY;
-    }
-
     rc = CX_TELL_AWAY;
     ctx = cx_must(talloc_new(NULL));
 
@@ -236,9 +283,7 @@ chunk(cx_tell_t *tell, TALLOC_CTX *ctx, const char *card_id, bool told)
         drop_heads(tell, rows);
         wake(tell, ctx, rows);
 
-        if (!cx_bulk_flush(tell->bulk)) {
-            return false;
-        }
+        bulk_flush(tell);
     }
 
     snprintf(page, sizeof(page), "%d", tell->page);
@@ -278,10 +323,6 @@ cx_tell_holders(cx_tell_t *tell)
     TALLOC_CTX *ctx;
     cx_tell_rc_t rc;
     const char *card_id, *state;
-
-    if (!bulk_ready(tell)) {
-        return CX_TELL_AWAY;
-    }
 
     rc = CX_TELL_AWAY;
     began = cx_monotonic_ms();
