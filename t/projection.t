@@ -265,6 +265,7 @@ ok(!from_redis(), 'nothing of it is believed');
 now_true('nothing stale is served');
 
 # what is denied now holds, though Redis will be emptied
+$t->settle;
 is(revoke($loud, $loud_id)->{status}, 204, 'revoked meanwhile');
 is($t->get("/c/$loud", undef, { key => $loud_key })->{status}, 404,
     'in force');

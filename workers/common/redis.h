@@ -28,7 +28,6 @@ typedef struct {
     char epoch[40]; /* as last read; empty: not known */
     char epoch_name[CX_NAME_MAX];
     char ready_name[CX_NAME_MAX];
-    bool dirty; /* something there is wrong, and could not be taken away */
 
     /* redis.c's own */
     redisContext *link;

@@ -135,9 +135,8 @@ state_of(cx_projector_t *p, TALLOC_CTX *ctx, cx_redis_node_t *node)
         return CX_PROJECTION_LOST;
     }
 
-    return is_text(marks->element[1], run_id) && !node->dirty
-               ? CX_PROJECTION_READY
-               : CX_PROJECTION_PART;
+    return is_text(marks->element[1], run_id) ? CX_PROJECTION_READY
+                                              : CX_PROJECTION_PART;
 }
 
 
@@ -231,7 +230,6 @@ new_epoch(cx_rebuild_t *r, TALLOC_CTX *ctx, cx_redis_node_t *node)
         return false;
     }
 
-    node->dirty = false;
     r->n_targets++;
 
     return true;

@@ -35,7 +35,7 @@ sub edge {
     open my $in, '<', $t->var . '/conf/nginx.conf' or die "nginx.conf: $!";
     my $conf = do { local $/; <$in> };
     $conf =~ s/listen \S+ ssl http2;/listen 127.0.0.1:$port;/;
-    $conf =~ s/listen 127\.0\.0\.1:\d+;(?=\s+server_name _;\s+error_page 500)/listen 127.0.0.1:$ops;/;
+    $conf =~ s/listen 127\.0\.0\.1:(?!$port;)\d+;/listen 127.0.0.1:$ops;/;
     $conf =~ s/^\s*ssl_.*\n//mg;
     $conf =~ s/^pid .*/pid $dir\/nginx.pid;/m;
     $conf =~ s{^error_log \S+}{error_log $dir/error.log};
@@ -43,7 +43,8 @@ sub edge {
     $conf =~ s{access_log \S+ cardx;}{access_log off;};
     $conf =~ s{(_temp_path) \S+/(\w+);}{$1 $dir/$2;}g;
     $conf =~ s{fastcgi_cache_path \S+}{fastcgi_cache_path $dir/cache};
-    $conf =~ s{^http \{}{daemon off;\nhttp \{\n    keepalive_requests 10000000;}m;
+    $conf =~ s{^http \{}{daemon off;\nhttp \{}m;
+    $conf =~ s{keepalive_requests \d+;}{keepalive_requests 10000000;};
     open my $out, '>', "$dir/nginx.conf" or die "nginx.conf: $!";
     print $out $conf;
     close $out or die "nginx.conf: $!";
