@@ -354,6 +354,7 @@ ngx_http_cardx_create_map(ngx_http_cardx_link_t *link, redisReply *node,
 
     if (link->map_text) {
         ngx_memcpy(link->map_text, str, len);
+        link->map_text[len] = '\0';
         node->str = link->map_text;
         node->len = len;
     }
@@ -381,7 +382,12 @@ ngx_http_cardx_create_string(const redisReadTask *task, char *str, size_t len)
         return node;
     }
 
-    if (ticket == &link->map && node->type == REDIS_REPLY_STRING) {
+    /* the map is no array's element: another would take its place */
+
+    if (ticket == &link->map
+        && task->parent == NULL
+        && node->type == REDIS_REPLY_STRING)
+    {
         return ngx_http_cardx_create_map(link, node, str, len);
     }
 

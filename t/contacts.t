@@ -296,5 +296,15 @@ unlike($dump, qr/fair|optics|The boss|Anna/, 'nothing of it is in clear');
 ok($t->psql("select encode(layer, 'escape') from cardx.contacts limit 1")
     !~ /fair|name/, 'the layer is sealed');
 
+# an empty collection of the entry that stays hides nothing of the other
+my ($empty, $full) = map { $t->post('/v1/contacts', { own => card(
+    name => { full => "Merged $_->[0]" }, phones => $_->[1]) }, $bela)
+    ->{json}{contact_id} } ['one', {}],
+    ['two', { p => { number => '+4689990001' } }];
+$r = $t->post("/v1/contacts/$empty/merge", { with => $full }, $bela);
+is($r->{status}, 200, 'merged into one with an empty collection');
+is_deeply([map { $_->{number} } values %{ $r->{json}{own}{phones} }],
+    ['+4689990001'], 'nothing is lost');
+
 $t->finish;
 done_testing;

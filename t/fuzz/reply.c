@@ -40,6 +40,18 @@ ngx_pnalloc(ngx_pool_t *unused, size_t size)
 }
 
 
+static ngx_cycle_t cycle;
+volatile ngx_cycle_t *ngx_cycle = &cycle;
+
+
+void *
+ngx_alloc(size_t size, ngx_log_t *log)
+{
+    (void) log;
+    return malloc(size);
+}
+
+
 ngx_connection_t *
 ngx_get_connection(ngx_socket_t fd, ngx_log_t *log)
 {
@@ -158,7 +170,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(&callback, 0, sizeof(callback));
     ctx.request = request;
     ticket.ctx = data[0] & 1 ? &ctx : NULL;
-    callback.privdata = data[0] & 2 ? &link->own : &ticket;
+    callback.privdata = !(data[0] & 2) ? &ticket
+                        : data[0] & 1  ? &link->map
+                                       : &link->own;
     ac->replies.head = data[0] & 4 ? NULL : &callback;
     link->ac = ac;
 
@@ -173,6 +187,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(pool[--n_pool]);
     }
 
+    free(link->map_text);
     free(ac);
     free(request);
     free(link);

@@ -227,9 +227,14 @@ joined(cx_book_t *book, const cx_contact_t *c, const cx_contact_t *other)
         }
     }
 
-    /* of what there is only one of, the entry that stays has its own */
+    /* of what there is only one of, the entry that stays has its own; an
+     * empty collection is none */
     for (i = 0; i < c->own->n; i++) {
         property = c->own->items[i];
+
+        if (property->type == CX_JSON_OBJECT && property->n == 0) {
+            continue;
+        }
 
         if (!cx_is_items(property) && property->type != CX_JSON_ARRAY
             && cx_json_get(own, property->name) != NULL
