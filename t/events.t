@@ -67,6 +67,9 @@ $s->wait_for(count(2));
 is($s->shown, "account:put:$id card:put:$card", 'a change, as it happens');
 cmp_ok(time - $began, '<', 5, 'and not only when asked for');
 noted($_) for qw(a b c);
+
+# what changes again before it was told is told once
+$s->wait_for(count(5));
 noted('b', undef, 'delete');
 $s->wait_for(count(6));
 is($s->shown, "account:put:$id card:put:$card news:put:a news:put:b "
