@@ -222,12 +222,18 @@ is((wait_for_updates($since, 0))[0]{status}, 204, 'once');
 my $slow = stream(@mine, rcvbuf => 4096);
 $slow->wait_for(sub { $slow->{id} });
 my $behind = $slow->{id};
-$t->psql("do \$\$ begin for i in 1 .. 2500 loop
-    perform cardx.log_add('$id', 'exchange', 'x' || i % 700, 'put');
-    commit; end loop; end \$\$");
-$s->wait_for(sub { ($s->changes)[-1]{json}{id} eq 'x' . 2500 % 700 }, 20);
-ok($t->wait_for(sub { $t->read_log('nginx-error.log') =~ /too slow|timed out/
-    || $slow->wait_end(0.2) }, 20), 'who does not read is let go');
+
+# how much of it is told in one go is fanout's business: until it is too much
+my $let_go;
+for (1 .. 6) {
+    $t->psql("do \$\$ begin for i in 1 .. 2500 loop
+        perform cardx.log_add('$id', 'exchange', 'x' || i % 700, 'put');
+        commit; end loop; end \$\$");
+    $let_go = $t->wait_for(sub { $t->read_log('nginx-error.log')
+        =~ /too slow|timed out/ || $slow->wait_end(0.2) }, 5);
+    last if $let_go;
+}
+ok($let_go, 'who does not read is let go');
 $slow->wait_end(10);
 ok(!$slow->{complete}, 'in the midst');
 $slow->close;
