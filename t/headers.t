@@ -125,8 +125,10 @@ look('static, any range', 200, $t->get('/static/card.css', undef,
 look('no such file', 404, $t->get('/static/none'), { 'cache-control' => qr/./ });
 look('static, wrong method', 405, $t->post('/static/card.css', '{}'),
     { 'cache-control' => qr/./ });
-look('address too long', 414, $t->get('/c/' . 'x' x 40_000));
-look('header too long', 400, $t->get('/', undef, { Cookie => 'x' x 40_000 }));
+# A little more than nginx takes: one write of the client's brings it all before
+# the answer closes the connection.
+look('address too long', 414, $t->get('/c/' . 'x' x 9_000));
+look('header too long', 400, $t->get('/', undef, { Cookie => 'x' x 9_000 }));
 
 # What HTTP::Tiny does not say.
 sub raw {
