@@ -115,6 +115,19 @@ is_deeply((grep { $_->{kind} eq 'account' } @$changes)[0]{object},
 is(shown($changes), "account:put:$me->{user_id} card:delete:$card",
     'an older token: the last change of each object');
 
+my $r = $t->post('/v1/contacts', { own => { '@type' => 'Card',
+    version => '1.0', name => { full => 'Carl' } }, note => 'a plumber' },
+    $token);
+my $contact = $r->{json}{contact_id};
+($changes, $since) = all_since($since, 'with=objects');
+is(shown($changes), "contact:put:$contact", 'an entry of the address book');
+is_deeply($changes->[0]{object}, $t->get("/v1/contacts/$contact", undef,
+    $token)->{json}, 'opened and merged, as its own call gives it');
+$t->delete("/v1/contacts/$contact", undef, $token);
+($changes, $since) = all_since($since, 'with=objects');
+is(shown($changes), "contact:delete:$contact", 'and its end');
+ok(!exists $changes->[0]{object}, 'without it');
+
 my $second = $t->sign_in('+8613800138000', $me->{initial_password});
 $t->wait_for(sub { updates($since)->{status} == 200 });
 ($changes, $since) = all_since($since, 'with=objects');
@@ -253,7 +266,7 @@ is_deeply(\%kinds, { account => 1, terminal => 1, news => 373, share => 100 },
     'a first reading is paged too, and has no tombstones');
 
 # what changes during a first reading comes after it
-my $r = updates(undef, 'with=objects');
+$r = updates(undef, 'with=objects');
 ok($r->{json}{more}, 'a first reading that is not at its end');
 my $gone = (grep { $_->{kind} eq 'news' } @{ $r->{json}{changes} })[0]{id};
 $t->psql("select cardx.log_add('$me->{user_id}', 'news', '$gone', 'delete')");

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "contact_book.h"
 #include "cx_buf.h"
 #include "cx_changes.h"
 #include "heads.h"
@@ -188,22 +189,65 @@ ids_of(cx_request_t *r, const updates_t *u, const char *kind)
 }
 
 
-/* Puts rows of id and JSON to their changes. */
 static void
-place(updates_t *u, const char *kind, const PGresult *objects)
+place(updates_t *u, const char *kind, const char *id, const char *json)
 {
-    int i, k;
+    int i;
 
-    for (k = 0; k < PQntuples(objects); k++) {
-        for (i = 0; i < u->n; i++) {
-            if (strcmp(cx_pg_text(u->rows, i, KIND), kind) == 0
-                && strcmp(cx_pg_text(u->rows, i, OBJECT),
-                          cx_pg_text(objects, k, 0))
-                       == 0) {
-                u->objects[i] = cx_pg_text(objects, k, 1);
-            }
+    for (i = 0; i < u->n; i++) {
+        if (strcmp(cx_pg_text(u->rows, i, KIND), kind) == 0
+            && strcmp(cx_pg_text(u->rows, i, OBJECT), id) == 0) {
+            u->objects[i] = json;
         }
     }
+}
+
+
+/* Rows of id and JSON. */
+static void
+place_all(updates_t *u, const char *kind, const PGresult *objects)
+{
+    int k;
+
+    for (k = 0; k < PQntuples(objects); k++) {
+        place(u, kind, cx_pg_text(objects, k, 0), cx_pg_text(objects, k, 1));
+    }
+}
+
+
+/* What only the holder's key opens; false: answered. */
+static bool
+read_contacts(cx_request_t *r, updates_t *u)
+{
+    int k;
+    size_t len;
+    const char *ids;
+    cx_book_t *book;
+    cx_contact_t c;
+    PGresult *rows;
+
+    ids = ids_of(r, u, "contact");
+
+    if (ids == NULL) {
+        return true;
+    }
+
+    book = cx_book_open(r);
+
+    if (book == NULL || !cx_query(r, &rows, &SQL_UPDATES_CONTACTS, ids)) {
+        return false;
+    }
+
+    for (k = 0; k < PQntuples(rows); k++) {
+        if (!cx_book_row(book, r, rows, k, &c)) {
+            return false;
+        }
+
+        place(u, "contact", c.contact_id,
+              cx_json_write(r, cx_book_envelope(r, &c), &len));
+    }
+
+    return true;
 }
 
 
@@ -223,7 +267,7 @@ read_objects(cx_request_t *r, updates_t *u)
             return false;
         }
 
-        place(u, "card", objects);
+        place_all(u, "card", objects);
     }
 
     ids = ids_of(r, u, "terminal");
@@ -235,7 +279,7 @@ read_objects(cx_request_t *r, updates_t *u)
             return false;
         }
 
-        place(u, "terminal", objects);
+        place_all(u, "terminal", objects);
     }
 
     for (i = 0; i < u->n; i++) {
@@ -248,7 +292,7 @@ read_objects(cx_request_t *r, updates_t *u)
         }
     }
 
-    return true;
+    return read_contacts(r, u);
 }
 
 
