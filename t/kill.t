@@ -84,8 +84,7 @@ sub while_killing {
     if (!$killer) {
         for my $round (1 .. 3) {
             for my $name (@victims) {
-                my $pid = $t->pid($name);
-                kill 'KILL', $pid if defined $pid;
+                $t->strike($name, 'KILL');
                 select undef, undef, undef, 0.03 + rand 0.1;
             }
         }

@@ -375,10 +375,44 @@ sub alive {
     return defined $pid && -d "/proc/$pid";
 }
 
+# The program that a name of pid() stands for.
+sub program {
+    my ($self, $name) = @_;
+    return '/usr/lib/postgresql/15/bin/postgres' if $name eq 'postgres';
+    return Cwd::abs_path('/usr/bin/redis-server') if $name eq 'redis';
+    return Cwd::abs_path($ENV{CARDX_NGINX} || '/usr/sbin/nginx')
+        if $name eq 'nginx';
+    open my $in, '<', "$self->{var}/cardxd.path" or die "cardxd.path: $!";
+    chomp(my $path = <$in>);
+    return $path if $name eq 'cardxd';
+    (my $kind = $name) =~ s/-.*//;
+    return File::Basename::dirname($path) . "/cardx-$kind";
+}
+
+# Whether a process is one of that name; what its number was given to since is
+# not.  A worker that has just been forked is not yet.
+sub is_process {
+    my ($self, $name, $pid) = @_;
+    my $exe = readlink "/proc/$pid/exe" // return 0;
+    $exe =~ s/ \(deleted\)\z//;
+    return $exe eq $self->program($name);
+}
+
+# Sends a signal to a process, if it is one of that name: whether it did.
+sub strike {
+    my ($self, $name, $signal, $pid) = @_;
+    $pid //= $self->pid($name);
+    return defined $pid && $self->is_process($name, $pid)
+        && kill $signal, $pid;
+}
+
 sub signal {
     my ($self, $name, $signal) = @_;
-    my $pid = $self->pid($name) // die "$name has no pid file";
-    kill $signal, $pid or die "$name ($pid): $!";
+    my $pid;
+    $self->wait_for(sub {
+        $pid = $self->pid($name);
+        $self->strike($name, $signal, $pid);
+    }) or die "$name does not run";
     return $pid;
 }
 

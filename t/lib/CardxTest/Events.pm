@@ -4,6 +4,7 @@ package CardxTest::Events;
 #
 #     my $stream = CardxTest::Events->open($t, token => $token);
 #     $stream->wait_for(sub { grep { $_->{event} eq 'change' } @_ });
+#     $stream->follow(sub { ... }, 60);    # comes back when it ends
 #     $stream->close;
 #
 # An event is {event, id, data, json}; `id` of the stream is the last one that
@@ -15,7 +16,7 @@ use warnings;
 use IO::Socket::INET ();
 use IO::Socket::SSL ();
 use JSON::PP ();
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 my $json = JSON::PP->new->utf8;
 
@@ -23,26 +24,35 @@ my $json = JSON::PP->new->utf8;
 # the kernel may keep.  The head of the answer is read: {status, head}.
 sub open {
     my ($class, $t, %o) = @_;
+    my $self = bless { t => $t, o => \%o, events => [], id => undef,
+        comments => 0 }, $class;
+    $self->connect or die "connect: $!";
+    return $self;
+}
+
+sub connect {
+    my ($self) = @_;
+    my ($t, %o) = ($self->{t}, %{ $self->{o} });
     my ($host, $port) = $t->url =~ m{^https://([^:/]+):(\d+)};
     my $tcp = IO::Socket::INET->new(PeerAddr => $host, PeerPort => $port,
-        $o{rcvbuf} ? (Sockopts => []) : ()) or die "connect: $!";
+        $o{rcvbuf} ? (Sockopts => []) : ()) or return 0;
     setsockopt $tcp, Socket::SOL_SOCKET(), Socket::SO_RCVBUF(), $o{rcvbuf}
         if $o{rcvbuf};
     my $socket = IO::Socket::SSL->start_SSL($tcp, SSL_ca_file => $t->ca,
         SSL_verifycn_name => $host, SSL_verifycn_scheme => 'http')
-        or die "TLS: $IO::Socket::SSL::SSL_ERROR";
+        or return 0;
 
     my $path = '/v1/events';
     my $query = join '&', defined $o{ticket} ? "ticket=$o{ticket}" : (),
         $o{query} // ();
     $path .= "?$query" if $query ne '';
+    my $last = $self->{id} // $o{last};
     print $socket join "\r\n", "GET $path HTTP/1.1", "Host: $host",
         defined $o{token} ? "Authorization: Bearer $o{token}" : (),
-        defined $o{last} ? "Last-Event-ID: $o{last}" : (),
+        defined $last ? "Last-Event-ID: $last" : (),
         'Accept: text/event-stream', '', '';
 
-    my $self = bless { socket => $socket, raw => '', text => '', events => [],
-        id => undef, comments => 0 }, $class;
+    @$self{qw(socket raw text ended complete)} = ($socket, '', '', 0, 0);
     my $end = time + 20;
     while ($self->{raw} !~ /\r\n\r\n/) {
         $self->pump($end - time) or last;
@@ -51,7 +61,7 @@ sub open {
     ($self->{status}) = ($self->{head} // '') =~ m{^HTTP/1\.1 (\d+)};
     $self->{raw} //= '';
     $self->parse;
-    return $self;
+    return 1;
 }
 
 # Reads what comes within some seconds; false: the end, or nothing came.
@@ -106,6 +116,23 @@ sub wait_for {
         return if $left <= 0;
         $self->pump($left);
         $self->parse;
+    }
+}
+
+# The same, by a client that comes back from where it was whenever the stream
+# ends; it waits less than `retry` says.
+sub follow {
+    my ($self, $code, $seconds) = @_;
+    my $end = time + ($seconds || 60);
+    while (1) {
+        my $left = $end - time;
+        my $result = $self->wait_for($code, $left > 0 ? $left : 0.001);
+        return $result if $result;
+        return if !$self->{ended} || time > $end;
+        sleep 0.1;
+        $self->close;
+        $self->{resumed}++;
+        $self->connect && $self->{status} == 200 or $self->{ended} = 1;
     }
 }
 
