@@ -62,7 +62,9 @@ SKIP: {
     $t->wait_for(sub { !$t->alive('nginx') }, 20);
     my @run = ('setpriv', '--no-new-privs',
         '--bounding-set=-all,' . join(',', map { "+$_" } @left), $nginx,
+        '-e', "$t->{var}/log/nginx-error.log",
         '-c', "$t->{var}/conf/nginx.conf");
+    local $ENV{LSAN_OPTIONS} = 'print_suppressions=0';
     my $output = CardxTest::capture(@run);
     is($output, '', 'nginx starts');
     is($t->get('/v1/me')->{status}, 401, 'and answers');

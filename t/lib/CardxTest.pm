@@ -24,13 +24,14 @@ use File::Path ();
 use File::Temp ();
 use HTTP::Tiny ();
 use IO::Select ();
-use IO::Socket::INET ();
 use IO::Socket::UNIX ();
 use JSON::PP ();
 use POSIX ();
 use Socket ();
 use Test::More ();
 use Time::HiRes qw(sleep time);
+
+use CardxTest::Port qw(free_port);
 
 # HTTP::Tiny writes head and body apart; without this the second waits 40 ms
 # for the first one's acknowledgement.
@@ -80,13 +81,6 @@ sub new {
         $SIG{$signal} = sub { exit 1 } unless $SIG{$signal};
     }
     return $self;
-}
-
-sub free_port {
-    my $socket = IO::Socket::INET->new(
-        Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0)
-        or die "no free port: $!";
-    return $socket->sockport;
 }
 
 # Runs ci/demo with this instance's environment; its output, and success.

@@ -28,6 +28,7 @@ use Test::More ();
 use Time::HiRes qw(time sleep);
 
 use CardxTest::FakeRedis ();
+use CardxTest::Port qw(free_port);
 
 my $ROOT = Cwd::abs_path(dirname(__FILE__) . '/../../..');
 my $PATIENCE = 20;
@@ -91,13 +92,6 @@ sub read_file {
     open my $fh, '<', $path or return '';
     local $/;
     return scalar <$fh> // '';
-}
-
-sub free_port {
-    my $s = IO::Socket::INET->new(
-        Listen => 1, LocalAddr => '127.0.0.1', ReuseAddr => 1)
-        or die "no port: $!";
-    return $s->sockport;
 }
 
 # Calls a condition until it is true; its value, or nothing after a while.
