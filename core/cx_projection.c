@@ -336,6 +336,19 @@ cx_scans_name(char *out, char digit)
 
 
 size_t
+cx_scans_last_name(char *out, char digit, const char *process)
+{
+    char *p;
+
+    p = out + cx_scans_name(out, digit);
+    p = copy_literal(p, ":last:");
+    p = copy(p, process, CX_NONCE_LEN);
+
+    return finish(out, p);
+}
+
+
+size_t
 cx_own_name(char *out, const char *name, unsigned mark)
 {
     char *p;

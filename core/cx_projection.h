@@ -24,6 +24,8 @@
  * cardx:q:<hash name>             "<expires> <card_id>", or CX_GONE
  * cardx:scans:{<digit>}           hash: <hash name> -> scans not yet counted;
  *                                 in 16 of them, by the name's first digit
+ * cardx:scans:{<digit>}:last:<process>       the last batch of counts that an
+ *                                 nginx worker added there, by its number
  * cardx:{zones}                   hash: caches at the edge, by their ids, and
  *                                 the end of each one's lease (ms); since: the
  *                                 run_id and from when on all are known
@@ -155,6 +157,7 @@ unsigned cx_wake_channel(const char *user_id);
 
 size_t cx_key_field(char *out, const unsigned char *key_hash);
 size_t cx_scans_name(char *out, char digit);
+size_t cx_scans_last_name(char *out, char digit, const char *process);
 
 /* CX_EPOCH or CX_READY of the node with that mark; CX_SLOTS: of the one server
  * that there is. */

@@ -71,6 +71,7 @@ typedef struct {
     ngx_atomic_t                     forgets;     /* objects */
     ngx_atomic_t                     flushes;     /* everything forgotten */
     ngx_atomic_t                     locked;      /* a cache was in use */
+    ngx_atomic_t                     lost_scans;
 } ngx_http_cardx_counters_t;
 
 
@@ -79,6 +80,7 @@ typedef struct ngx_http_cardx_cache_s   ngx_http_cardx_cache_t;
 typedef struct ngx_http_cardx_limit_s   ngx_http_cardx_limit_t;
 typedef struct ngx_http_cardx_link_s    ngx_http_cardx_link_t;
 typedef struct ngx_http_cardx_nodes_s   ngx_http_cardx_nodes_t;
+typedef struct ngx_http_cardx_scans_s   ngx_http_cardx_scans_t;
 typedef struct ngx_http_cardx_ticket_s  ngx_http_cardx_ticket_t;
 typedef struct ngx_http_cardx_waiter_s  ngx_http_cardx_waiter_t;
 typedef struct ngx_http_cardx_stream_s  ngx_http_cardx_stream_t;
@@ -86,6 +88,9 @@ typedef struct ngx_http_cardx_stream_s  ngx_http_cardx_stream_t;
 /* reply is NULL if there is none: too late, or the link was lost */
 typedef void (*ngx_http_cardx_reply_pt)(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
+
+/* the same of what no request waits for */
+typedef void (*ngx_http_cardx_told_pt)(void *data, redisReply *reply);
 
 
 typedef struct {
@@ -122,6 +127,7 @@ typedef struct {
     ngx_uint_t                       turn;     /* the address to try next */
     struct ngx_http_cardx_pubsub_s  *pubsub;   /* the same, or NULL */
     struct ngx_http_cardx_hub_s     *hub;      /* the same, or NULL */
+    ngx_http_cardx_scans_t          *scans;    /* the same, or NULL */
 
     unsigned                         cluster:1;
     unsigned                         parameters:1; /* while it is read */
@@ -215,7 +221,8 @@ u_char *ngx_http_cardx_argument(u_char *p, const void *data, size_t len);
 /*
  * Redis.  ask: NGX_OK, and the handler will be called exactly once, unless
  * the request ends before; NGX_DECLINED: Redis is away, nothing will be
- * called.  tell: fire and forget; NGX_DECLINED: there is no link.
+ * called.  tell: fire and forget; NGX_DECLINED: there is no link.  say: told
+ * will be called exactly once, unless it is NGX_DECLINED: no complete Redis.
  */
 
 ngx_int_t ngx_http_cardx_redis_ask(ngx_http_cardx_ctx_t *ctx,
@@ -223,6 +230,8 @@ ngx_int_t ngx_http_cardx_redis_ask(ngx_http_cardx_ctx_t *ctx,
     u_char *command, size_t len);
 ngx_int_t ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis,
     u_char *command, size_t len);
+ngx_int_t ngx_http_cardx_redis_say(ngx_http_cardx_redis_t *redis,
+    u_char *command, size_t len, ngx_http_cardx_told_pt told, void *data);
 void ngx_http_cardx_redis_forget(ngx_http_cardx_ticket_t *ticket);
 
 ngx_int_t ngx_http_cardx_redis_init(ngx_cycle_t *cycle,
@@ -259,6 +268,8 @@ struct ngx_http_cardx_ticket_s {
     ngx_msec_t                       deadline;
     ngx_http_cardx_ctx_t            *ctx;      /* NULL: nobody waits */
     ngx_http_cardx_link_t           *link;
+    ngx_http_cardx_told_pt           told;     /* or NULL */
+    void                            *data;
 
     /* in a cluster, to say it again to another node */
     size_t                           len;
@@ -475,6 +486,13 @@ void ngx_http_cardx_unlisten(ngx_http_cardx_listener_t *l);
 void ngx_http_cardx_listen_again(ngx_http_cardx_listener_t *l);
 ngx_uint_t ngx_http_cardx_is_heard(ngx_http_cardx_listener_t *l);
 void ngx_http_cardx_listen_exit(ngx_http_cardx_redis_t *redis);
+
+
+/* scans of codes, counted; see ngx_http_cardx_scans.c */
+
+void ngx_http_cardx_scans_count(ngx_http_cardx_redis_t *redis, u_char *hash);
+void ngx_http_cardx_scans_exit(ngx_http_cardx_redis_t *redis);
+void ngx_http_cardx_scans_free(ngx_http_cardx_redis_t *redis);
 
 
 /* directives */

@@ -196,6 +196,10 @@ ngx_http_cardx_metrics_write(u_char *p, u_char *last,
                                    "Requests that found a cache in use.",
                                    counters->locked);
 
+    p = ngx_http_cardx_metrics_one(p, last, "scans_lost",
+                                   "Scans that were too many to be counted.",
+                                   counters->lost_scans);
+
     p = ngx_http_cardx_metrics_one(p, last, "streams",
                                    "Streams of events that were begun.",
                                    counters->streams);

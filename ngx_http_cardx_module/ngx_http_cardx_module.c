@@ -599,8 +599,10 @@ ngx_http_cardx_exit_process(ngx_cycle_t *cycle)
     redis = mcf->redis.elts;
 
     for (i = 0; i < mcf->redis.nelts; i++) {
+        ngx_http_cardx_scans_exit(redis[i]);
         ngx_http_cardx_listen_exit(redis[i]);
         ngx_http_cardx_pubsub_exit(redis[i]);
         ngx_http_cardx_redis_exit(redis[i]);
+        ngx_http_cardx_scans_free(redis[i]);
     }
 }

@@ -16,7 +16,6 @@ static void ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx,
 static ngx_int_t ngx_http_cardx_redirect_refuse(ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx,
     const char *card_id, ngx_http_cardx_status_e status);
-static void ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx);
 
 
 static ngx_str_t  ngx_http_cardx_location = ngx_string("Location");
@@ -214,12 +213,15 @@ static ngx_int_t
 ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id,
     ngx_http_cardx_status_e status)
 {
-    u_char              *p;
-    ngx_str_t            location;
-    ngx_uint_t           i;
-    ngx_http_request_t  *r;
+    u_char                     *p;
+    ngx_str_t                   location;
+    ngx_uint_t                  i;
+    ngx_http_request_t         *r;
+    ngx_http_cardx_loc_conf_t  *clcf;
 
     r = ctx->request;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
     /* /c/<card_id>?k=<KEY>; not in headers_out.location, or nginx would make
      * it absolute from what it takes for its own name */
@@ -259,37 +261,10 @@ ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id,
     ngx_http_cardx_count(ctx, status);
 
     if (r == r->main && r->method == NGX_HTTP_GET) {
-        ngx_http_cardx_redirect_scanned(ctx);
+        ngx_http_cardx_scans_count(clcf->redis, ctx->hash);
     }
 
     r->headers_out.status = NGX_HTTP_MOVED_TEMPORARILY;
 
     return ngx_http_cardx_send(r, NULL, NULL, 0);
-}
-
-
-/* Counted in Redis, and taken from there by a worker. */
-
-static void
-ngx_http_cardx_redirect_scanned(ngx_http_cardx_ctx_t *ctx)
-{
-    char                        name[CX_HASH_NAME + 1], counts[CX_NAME_MAX];
-    size_t                      len;
-    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
-    ngx_http_cardx_loc_conf_t  *clcf;
-
-    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
-
-    cx_hash_name(ctx->hash, name);
-
-    p = ngx_http_cardx_command(command, 4);
-    p = ngx_http_cardx_literal(p, "HINCRBY");
-
-    len = cx_scans_name(counts, name[0]);
-    p = ngx_http_cardx_argument(p, counts, len);
-
-    p = ngx_http_cardx_argument(p, name, CX_HASH_NAME);
-    p = ngx_http_cardx_literal(p, "1");
-
-    (void) ngx_http_cardx_redis_tell(clcf->redis, command, p - command);
 }

@@ -14,6 +14,8 @@
 #include "ngx_http_cardx.h"
 
 
+static ngx_int_t ngx_http_cardx_say(ngx_http_cardx_link_t *link,
+    u_char *command, size_t len, ngx_http_cardx_told_pt told, void *data);
 static ngx_http_cardx_ticket_t *ngx_http_cardx_create_ticket(
     ngx_http_cardx_redis_t *redis, u_char *command, size_t len);
 static void ngx_http_cardx_reply(redisAsyncContext *ac, void *data,
@@ -41,15 +43,22 @@ ngx_http_cardx_argument(u_char *p, const void *data, size_t len)
 {
     *p++ = '$';
 
-    if (len >= 100) {
-        *p++ = (u_char) ('0' + len / 100);
+    if (len >= 1000) {
+        p = ngx_sprintf(p, "%uz", len);
+
+    } else {
+
+        if (len >= 100) {
+            *p++ = (u_char) ('0' + len / 100);
+        }
+
+        if (len >= 10) {
+            *p++ = (u_char) ('0' + len / 10 % 10);
+        }
+
+        *p++ = (u_char) ('0' + len % 10);
     }
 
-    if (len >= 10) {
-        *p++ = (u_char) ('0' + len / 10 % 10);
-    }
-
-    *p++ = (u_char) ('0' + len % 10);
     *p++ = CR;
     *p++ = LF;
 
@@ -118,8 +127,7 @@ ngx_int_t
 ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis, u_char *command,
     size_t len)
 {
-    ngx_http_cardx_link_t    *link;
-    ngx_http_cardx_ticket_t  *ticket;
+    ngx_http_cardx_link_t  *link;
 
     link = ngx_http_cardx_route(redis, command, len);
 
@@ -131,26 +139,59 @@ ngx_http_cardx_redis_tell(ngx_http_cardx_redis_t *redis, u_char *command,
 
         /* it may have to be said again */
 
-        ticket = ngx_http_cardx_create_ticket(redis, command, len);
-        if (ticket == NULL) {
-            return NGX_DECLINED;
-        }
+        return ngx_http_cardx_say(link, command, len, NULL, NULL);
+    }
 
-        ticket->tell = 1;
-
-        if (ngx_http_cardx_send_ticket(ticket, link, command, len) != NGX_OK) {
-            ngx_free(ticket);
-            return NGX_DECLINED;
-        }
-
-    } else if (redisAsyncFormattedCommand(link->ac, NULL, NULL,
-                                          (char *) command, len)
-               != REDIS_OK)
+    if (redisAsyncFormattedCommand(link->ac, NULL, NULL, (char *) command,
+                                   len)
+        != REDIS_OK)
     {
         return NGX_DECLINED;
     }
 
     (void) ngx_atomic_fetch_add(&redis->main->counters->commands, 1);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_cardx_redis_say(ngx_http_cardx_redis_t *redis, u_char *command,
+    size_t len, ngx_http_cardx_told_pt told, void *data)
+{
+    ngx_http_cardx_link_t  *link;
+
+    link = ngx_http_cardx_route(redis, command, len);
+
+    if (link == NULL || link->state != NGX_HTTP_CARDX_LINK_READY) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_cardx_say(link, command, len, told, data);
+}
+
+
+static ngx_int_t
+ngx_http_cardx_say(ngx_http_cardx_link_t *link, u_char *command, size_t len,
+    ngx_http_cardx_told_pt told, void *data)
+{
+    ngx_http_cardx_ticket_t  *ticket;
+
+    ticket = ngx_http_cardx_create_ticket(link->redis, command, len);
+    if (ticket == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ticket->tell = 1;
+    ticket->told = told;
+    ticket->data = data;
+
+    if (ngx_http_cardx_send_ticket(ticket, link, command, len) != NGX_OK) {
+        ngx_free(ticket);
+        return NGX_DECLINED;
+    }
+
+    (void) ngx_atomic_fetch_add(&link->redis->main->counters->commands, 1);
 
     return NGX_OK;
 }
@@ -177,6 +218,7 @@ ngx_http_cardx_create_ticket(ngx_http_cardx_redis_t *redis, u_char *command,
     ticket->len = 0;
     ticket->hops = 0;
     ticket->tell = 0;
+    ticket->told = NULL;
 
     if (redis->cluster) {
         ngx_memcpy(ticket->command, command, len);
@@ -259,6 +301,9 @@ ngx_http_cardx_reply(redisAsyncContext *ac, void *data, void *privdata)
 
     if (ticket->ctx) {
         ngx_http_cardx_deliver(ticket, reply);
+
+    } else if (ticket->told) {
+        ticket->told(ticket->data, reply);
     }
 
     ngx_free(ticket);

@@ -56,6 +56,9 @@ for my $mode (qw(split half garbage unasked nested long close)) {
 my $key = $edge->key($card);
 is($edge->get("/q/$key")->{status}, 302, 'a redirect');
 $fake->mode('loop');
+my $told = grep { /^EVAL/ } $fake->asked;
+ok(CardxTest::Edge::await(sub { (grep { /^EVAL/ } $fake->asked) > $told + 4 }),
+    'its scan is told again and again');
 is($edge->get("/q/$key")->{status}, 299, 'none');
 $fake->mode('good');
 

@@ -34,8 +34,7 @@ my $r = $edge->head("/q/$key");
 is($r->{status}, 302, 'HEAD');
 is($r->{headers}{location}, "/c/$card?k=$key", 'HEAD: Location');
 $edge->get("/q/$key");
-ok(CardxTest::Edge::await(sub { scans() >= 4 }), 'GET is counted');
-is(scans(), 4, 'HEAD is not');
+ok(CardxTest::Edge::await(sub { scans() == 4 }), 'GET is counted, HEAD is not');
 
 my $location = $edge->get("/q/$key")->{headers}{location};
 is($edge->get($location)->{status}, 200, 'it leads to the card');
@@ -69,7 +68,7 @@ for my $why (sort keys %refused) {
 
 is($edge->get("/q/$unknown")->{status}, 299, 'unknown falls back');
 is($edge->get("/q/$rubbish")->{status}, 299, 'unreadable falls back');
-is(scans(), 5, 'none of these was counted');
+ok(CardxTest::Edge::await(sub { scans() == 5 }), 'none of these was counted');
 
 is($edge->metric('cardx_edge_requests_total{path="redirect",status="hit"}'),
     6, 'hits');

@@ -14,9 +14,10 @@ package CardxTest::FakeRedis;
 #     garbage   no RESP; unasked: an answer too many
 #     integers  numbers in place of strings
 #
-# What the link itself asks (INFO, cardx:ready) is answered well, except in
-# stall, and in `silent`, which accepts and never says a word, and in
-# `refuse`, which answers AUTH and SELECT with an error.
+# What the link itself asks (INFO, cardx:ready), and counted scans, of which
+# no request knows, are answered well, except in stall, and in `silent`, which
+# accepts and never says a word, and in `refuse`, which answers AUTH and SELECT
+# with an error.
 
 use strict;
 use warnings;
@@ -30,6 +31,9 @@ use Storable ();
 use Time::HiRes qw(sleep);
 
 my $RUN_ID = 'f' x 40;
+
+# In these modes a link goes on, and what is told is refused, too.
+my $refusing = qr/^(?:error|loading|moved|named|loop|asking)$/;
 
 # With a port it listens there, and is the one node of a cluster.
 sub new {
@@ -209,7 +213,8 @@ sub answer {
     my ($name, @rest) = @$command;
     my $mode = $self->now;
     my $own = $name =~ /^(?:AUTH|SELECT|INFO|CLUSTER)$/
-        || $name eq 'GET' && $rest[0] =~ /^cardx:ready\b/;
+        || $name eq 'GET' && $rest[0] =~ /^cardx:ready\b/
+        || $name eq 'EVAL' && $mode !~ $refusing;
 
     if (!$own) {
         print $asked join(' ', @$command), "\n";
@@ -270,7 +275,7 @@ sub reply {
     return bulk(('f' x 40) . " 127.0.0.1:$self->{port}\@1 myself,master - 0 "
         . "0 1 connected 0-16383\n") if $name eq 'CLUSTER';
     return bulk($store->{ $rest[0] }) if $name eq 'GET';
-    return ":1\r\n" if $name eq 'HINCRBY';
+    return ":1\r\n" if $name eq 'EVAL';
     return join '', '*' . @rest . "\r\n", map { bulk($store->{$_}) } @rest
         if $name eq 'MGET';
     if ($name eq 'HMGET') {
