@@ -11,7 +11,7 @@
  *
  * Requests are served in READY only; else they fall back at once.  A watch
  * asks for cardx:ready at intervals, so that a projection that is no longer
- * complete, and a dead peer, are noticed.
+ * complete, one that takes no writes, and a dead peer, are noticed.
  */
 
 
@@ -278,8 +278,10 @@ ngx_http_cardx_ask_ready(ngx_http_cardx_link_t *link)
 
     link->ready_mark = link->mark;
 
+    /* counts as writing: who takes no denial, as a replica, does not answer */
+
     p = ngx_http_cardx_command(command, 2);
-    p = ngx_http_cardx_literal(p, "GET");
+    p = ngx_http_cardx_literal(p, "GETEX");
     p = ngx_http_cardx_argument(p, link->ready, link->ready_len);
 
     if (redisAsyncFormattedCommand(link->ac, ngx_http_cardx_ready_reply,

@@ -21,6 +21,11 @@
  * epoch. */
 #define IF_EPOCH "if redis.call('GET', ARGV[1]) ~= ARGV[2] then return -1 end\n"
 
+/* A denial is told to a Redis that is full, too: a script that has begun to
+ * write, if only by deleting nothing, is let through.  So is what replaces a
+ * card that is there: else the old one would stay. */
+#define EVEN_IF_FULL "redis.call('HDEL', KEYS[1], '')\n"
+
 /* A card at a revision.  KEYS: card.  ARGV, after the epoch's: "1" if the
  * caller put the card in doubt itself, revision, number of b: and m: pairs,
  * the pairs, then pairs of keys.  1: written; 0: what is there is newer, or in
@@ -35,6 +40,7 @@ static const char script_card[] = IF_EPOCH
     "if h[2] and not own and tonumber(h[2]) > now\n"
     "    and not (h[1] and new > old) then return 0 end\n"
     "local all = redis.call('HLEN', KEYS[1]) > 200\n"
+    "if h[1] then redis.call('HDEL', KEYS[1], '') end\n"
     "if new > old or all then\n"
     "    local f = redis.call('HGETALL', KEYS[1])\n"
     "    for i = 1, #f, 2 do\n"
@@ -65,12 +71,12 @@ static const char script_card[] = IF_EPOCH
 
 /* A card in doubt until a time.  KEYS: card.  ARGV: seconds. */
 static const char script_doubt_card[] =
-    "local until_ = redis.call('TIME')[1] + ARGV[1]\n"
-    "redis.call('HSET', KEYS[1], 'd', until_)\n"
-    "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
-    "    redis.call('PERSIST', KEYS[1])\n"
-    "end\n"
-    "return 1\n";
+    EVEN_IF_FULL "local until_ = redis.call('TIME')[1] + ARGV[1]\n"
+                 "redis.call('HSET', KEYS[1], 'd', until_)\n"
+                 "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
+                 "    redis.call('PERSIST', KEYS[1])\n"
+                 "end\n"
+                 "return 1\n";
 
 /* A deleted card: nothing but that.  KEYS: card.  ARGV: seconds to keep. */
 static const char script_deny_card[] =
@@ -91,25 +97,25 @@ static const char script_key[] =
 
 /* A key that is in doubt until a time.  KEYS: card.  ARGV: field, seconds. */
 static const char script_doubt_key[] =
-    "local k = redis.call('HGET', KEYS[1], ARGV[1])\n"
-    "if k and string.sub(k, 1, 1) == 'x' then return 1 end\n"
-    "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
-    "redis.call('HSET', KEYS[1], ARGV[1], '?' .. until_)\n"
-    "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
-    "    redis.call('PERSIST', KEYS[1])\n"
-    "end\n"
-    "return 1\n";
+    EVEN_IF_FULL "local k = redis.call('HGET', KEYS[1], ARGV[1])\n"
+                 "if k and string.sub(k, 1, 1) == 'x' then return 1 end\n"
+                 "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
+                 "redis.call('HSET', KEYS[1], ARGV[1], '?' .. until_)\n"
+                 "if redis.call('HGET', KEYS[1], 'v') ~= 'x' then\n"
+                 "    redis.call('PERSIST', KEYS[1])\n"
+                 "end\n"
+                 "return 1\n";
 
 /* A revoked key.  KEYS: card.  ARGV: field, seconds that it is remembered: by
  * then nothing that was read before can still arrive.  A hash that has no card
  * is not kept longer than that. */
 static const char script_deny_key[] =
-    "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
-    "redis.call('HSET', KEYS[1], ARGV[1], 'x' .. until_)\n"
-    "if redis.call('HEXISTS', KEYS[1], 'v') == 0 then\n"
-    "    redis.call('EXPIRE', KEYS[1], ARGV[2])\n"
-    "end\n"
-    "return 1\n";
+    EVEN_IF_FULL "local until_ = redis.call('TIME')[1] + ARGV[2]\n"
+                 "redis.call('HSET', KEYS[1], ARGV[1], 'x' .. until_)\n"
+                 "if redis.call('HEXISTS', KEYS[1], 'v') == 0 then\n"
+                 "    redis.call('EXPIRE', KEYS[1], ARGV[2])\n"
+                 "end\n"
+                 "return 1\n";
 
 /* A key that nobody drew.  KEYS: card.  ARGV, after the epoch's: field,
  * seconds.  Only where nothing is known, and not without end: anybody may try
@@ -132,6 +138,20 @@ static const char script_set[] =
              "if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[3])\n"
              "else redis.call('SET', KEYS[1], ARGV[3], 'EXAT', ARGV[4]) end\n"
              "return 1\n";
+
+/* A name that is denied.  KEYS: name.  ARGV: what a denial looks like,
+ * seconds.  Deleting lets it through as EVEN_IF_FULL does. */
+static const char script_deny[] =
+    "redis.call('DEL', KEYS[1])\n"
+    "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])\n"
+    "return 1\n";
+
+/* The same for a doubt: what is known already stays. */
+static const char script_doubt[] =
+    "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end\n"
+    "redis.call('DEL', KEYS[1])\n"
+    "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])\n"
+    "return 1\n";
 
 
 void
@@ -356,6 +376,25 @@ on_card(cx_projector_t *p, const char *script, const char *card_id,
 }
 
 
+/* script_deny or script_doubt. */
+static bool
+on_name(cx_projector_t *p, const char *script, const char *name,
+        const char *value, int64_t seconds)
+{
+    bool ok;
+    TALLOC_CTX *ctx;
+    char text[24];
+    const char *argv[] = { "1", name, value,
+                           decimal(text, sizeof(text), seconds) };
+
+    ctx = talloc_new(NULL);
+    ok = is_done(cx_redis_script(p->redis, ctx, script, 4, argv, NULL));
+    talloc_free(ctx);
+
+    return ok;
+}
+
+
 bool
 cx_renew_card(cx_projector_t *p, const char *card_id, bool resolve)
 {
@@ -463,23 +502,16 @@ bool
 cx_deny_key(cx_projector_t *p, const char *card_id,
             const unsigned char *key_hash)
 {
-    bool ok;
-    TALLOC_CTX *ctx;
     char name[CX_NAME_MAX], field[CX_NAME_MAX], redirect[CX_NAME_MAX];
     char seconds[24];
 
-    ctx = talloc_new(NULL);
     cx_card_name(name, card_id);
     decimal(seconds, sizeof(seconds), GONE_KEY_SECONDS);
     cx_key_field(field, key_hash);
     cx_redirect_name(redirect, key_hash);
 
-    ok = on_card(p, script_deny_key, card_id, field, seconds)
-         && is_done(cx_redis_words(p->redis, ctx, "SET", redirect, CX_GONE,
-                                   "EX", seconds, NULL));
-    talloc_free(ctx);
-
-    if (!ok) {
+    if (!on_card(p, script_deny_key, card_id, field, seconds)
+        || !on_name(p, script_deny, redirect, CX_GONE, GONE_KEY_SECONDS)) {
         return false;
     }
 
@@ -539,18 +571,11 @@ terminal_name(char *out, const char *user_id, uint32_t terminal_id)
 bool
 cx_doubt_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
 {
-    bool ok;
-    TALLOC_CTX *ctx;
-    char name[CX_NAME_MAX], seconds[24];
+    char name[CX_NAME_MAX];
 
-    ctx = talloc_new(NULL);
     terminal_name(name, user_id, terminal_id);
-    ok = is_done(
-        cx_redis_words(p->redis, ctx, "SET", name, CX_DOUBT, "NX", "EX",
-                       decimal(seconds, sizeof(seconds), DOUBT_SECONDS), NULL));
-    talloc_free(ctx);
 
-    return ok;
+    return on_name(p, script_doubt, name, CX_DOUBT, DOUBT_SECONDS);
 }
 
 
@@ -562,13 +587,11 @@ cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
     bool ok;
     TALLOC_CTX *ctx;
     const char *message;
-    char name[CX_NAME_MAX], channel[CX_NAME_MAX], seconds[24];
+    char name[CX_NAME_MAX], channel[CX_NAME_MAX];
 
     ctx = talloc_new(NULL);
     terminal_name(name, user_id, terminal_id);
-    ok = is_done(cx_redis_words(
-        p->redis, ctx, "SET", name, CX_GONE, "EX",
-        decimal(seconds, sizeof(seconds), GONE_TERMINAL_SECONDS), NULL));
+    ok = on_name(p, script_deny, name, CX_GONE, GONE_TERMINAL_SECONDS);
 
     if (ok) {
         cx_wake_name(channel, cx_wake_channel(user_id));
@@ -605,16 +628,10 @@ cx_project_thumbnail(cx_projector_t *p, const char *thumbnail_id,
 bool
 cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id)
 {
-    bool ok;
-    TALLOC_CTX *ctx;
-    char name[CX_NAME_MAX], seconds[24];
+    char name[CX_NAME_MAX];
 
-    ctx = talloc_new(NULL);
     cx_thumb_name(name, thumbnail_id);
-    ok = is_done(cx_redis_words(
-        p->redis, ctx, "SET", name, "", "EX",
-        decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL));
-    talloc_free(ctx);
 
-    return ok && cx_forget(&p->forget, p->redis, name);
+    return on_name(p, script_deny, name, "", GONE_CARD_SECONDS)
+           && cx_forget(&p->forget, p->redis, name);
 }

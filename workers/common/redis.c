@@ -16,6 +16,7 @@
 #define BREAK_MS 200
 #define WORDS_MAX 16
 #define REDIRECTS_MAX 4
+#define REFUSED_MS 60000 /* until the same refusal is told again */
 
 struct cx_redis_s {
     const cx_settings_t *settings;
@@ -28,6 +29,9 @@ struct cx_redis_s {
     size_t n;
     bool stale;    /* a node has failed, or said that a slot has gone */
     int64_t asked; /* when the map was, ms of the monotonic clock */
+
+    char refusal[16]; /* the last one's code, and when it was told */
+    int64_t told;
 };
 
 typedef struct {
@@ -695,6 +699,31 @@ cx_redis_words_at(cx_redis_t *redis, cx_redis_node_t *node, TALLOC_CTX *ctx,
 }
 
 
+void
+cx_redis_refused(cx_redis_t *redis, const redisReply *reply)
+{
+    size_t len;
+    int64_t now;
+
+    if (reply == NULL || reply->type != REDIS_REPLY_ERROR) {
+        return;
+    }
+
+    now = cx_monotonic_ms();
+    len = strcspn(reply->str, " ");
+
+    if (redis->told != 0 && now - redis->told < REFUSED_MS
+        && strncmp(redis->refusal, reply->str, len) == 0) {
+        return;
+    }
+
+    redis->told = now;
+    snprintf(redis->refusal, sizeof(redis->refusal), "%.*s", (int) len,
+             reply->str);
+    cx_error("Redis: refuses: %.100s", reply->str);
+}
+
+
 static redisReply *
 script_call(cx_redis_t *redis, TALLOC_CTX *ctx, const char *script, int argc,
             const char **argv, const size_t *lengths, bool epoch)
@@ -728,9 +757,7 @@ script_call(cx_redis_t *redis, TALLOC_CTX *ctx, const char *script, int argc,
 
     reply = follow(redis, ctx, &call, argv[1]);
 
-    if (reply != NULL && reply->type == REDIS_REPLY_ERROR) {
-        cx_error("Redis: a script failed: %.100s", reply->str);
-    }
+    cx_redis_refused(redis, reply);
 
     return reply;
 }

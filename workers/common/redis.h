@@ -44,6 +44,9 @@ cx_redis_t *cx_redis_open(TALLOC_CTX *ctx, const cx_settings_t *settings);
  * ctx. */
 redisReply *cx_redis_words(cx_redis_t *redis, TALLOC_CTX *ctx, ...);
 
+/* Logs an error reply, once a minute while it is the same. */
+void cx_redis_refused(cx_redis_t *redis, const redisReply *reply);
+
 /* EVALSHA, or EVAL when the server does not know the script.  `argv` starts
  * with the number of keys, 1 or more that have one tag, and may hold NULs if
  * `lengths` is not NULL. */

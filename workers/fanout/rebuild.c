@@ -111,32 +111,37 @@ static cx_projection_state_t
 state_of(cx_projector_t *p, TALLOC_CTX *ctx, cx_redis_node_t *node)
 {
     char run_id[64];
-    redisReply *info, *marks;
+    redisReply *info, *epoch, *ready;
 
+    /* GETEX counts as writing: a replica is away */
     info = cx_redis_words_at(p->redis, node, ctx, "INFO", "server", NULL);
-    marks = cx_redis_words_at(p->redis, node, ctx, "MGET", node->epoch_name,
-                              node->ready_name, NULL);
+    epoch =
+        cx_redis_words_at(p->redis, node, ctx, "GETEX", node->epoch_name, NULL);
+    ready =
+        cx_redis_words_at(p->redis, node, ctx, "GET", node->ready_name, NULL);
 
-    if (!run_id_of(info, run_id, sizeof(run_id)) || marks == NULL) {
+    if (!run_id_of(info, run_id, sizeof(run_id)) || epoch == NULL
+        || ready == NULL) {
         return CX_PROJECTION_AWAY;
     }
 
-    /* an error: the map is not what it was */
-    if (marks->type != REDIS_REPLY_ARRAY || marks->elements != 2) {
+    if (epoch->type == REDIS_REPLY_ERROR || ready->type == REDIS_REPLY_ERROR) {
+        /* perhaps the map is not what it was */
         cx_redis_doubt(p->redis);
+        cx_redis_refused(p->redis,
+                         epoch->type == REDIS_REPLY_ERROR ? epoch : ready);
         return CX_PROJECTION_AWAY;
     }
 
-    if (!is_text(marks->element[0], node->epoch)) {
+    if (!is_text(epoch, node->epoch)) {
         node->epoch[0] = '\0';
     }
 
-    if (marks->element[0]->type != REDIS_REPLY_STRING) {
+    if (epoch->type != REDIS_REPLY_STRING) {
         return CX_PROJECTION_LOST;
     }
 
-    return is_text(marks->element[1], run_id) ? CX_PROJECTION_READY
-                                              : CX_PROJECTION_PART;
+    return is_text(ready, run_id) ? CX_PROJECTION_READY : CX_PROJECTION_PART;
 }
 
 

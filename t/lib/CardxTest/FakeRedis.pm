@@ -213,7 +213,7 @@ sub answer {
     my ($name, @rest) = @$command;
     my $mode = $self->now;
     my $own = $name =~ /^(?:AUTH|SELECT|INFO|CLUSTER)$/
-        || $name eq 'GET' && $rest[0] =~ /^cardx:ready\b/
+        || $name eq 'GETEX' && $rest[0] =~ /^cardx:ready\b/
         || $name eq 'EVAL' && $mode !~ $refusing;
 
     if (!$own) {
@@ -270,7 +270,7 @@ sub reply {
     return "+OK\r\n" if $name eq 'AUTH' || $name eq 'SELECT';
     return bulk("# Server\r\nredis_version:7.0.15\r\nrun_id:$RUN_ID\r\n")
         if $name eq 'INFO';
-    return bulk($RUN_ID) if $name eq 'GET' && $rest[0] =~ /^cardx:ready\b/;
+    return bulk($RUN_ID) if $name eq 'GETEX' && $rest[0] =~ /^cardx:ready\b/;
     return "+OK\r\n" if $name eq 'ASKING';
     return bulk(('f' x 40) . " 127.0.0.1:$self->{port}\@1 myself,master - 0 "
         . "0 1 connected 0-16383\n") if $name eq 'CLUSTER';
