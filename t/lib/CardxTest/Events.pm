@@ -79,7 +79,7 @@ sub pump {
     return $n ? 1 : 0;
 }
 
-# Chunks (RFC 9112, 7.1), then lines of events.
+# Chunks (RFC 9112, 7.1).
 sub parse {
     my ($self) = @_;
     while ($self->{raw} =~ /^([0-9a-fA-F]+)\r\n/) {
@@ -89,6 +89,12 @@ sub parse {
         substr $self->{raw}, 0, $head + $size + 2, '';
         $self->{ended} = $self->{complete} = 1 if $size == 0;
     }
+    $self->take;
+}
+
+# Lines of events.
+sub take {
+    my ($self) = @_;
     while ($self->{text} =~ s/^(.*?)\n\n//s) {
         my %event = (event => 'message');
         for (split /\n/, $1) {
