@@ -31,13 +31,16 @@ open my $out, '>', "$var/tour.sh" or die "tour.sh: $!";
 print $out $script;
 close $out;
 
-my $output = CardxTest::capture('bash', "$var/tour.sh");
+my $output = CardxTest::capture('timeout', '300', 'bash', "$var/tour.sh");
 is($?, 0, 'every step succeeds') or diag($output);
 
 like($output, qr/"initial_password": "\w+"/, 'an account is made');
 like($output, qr/^BEGIN:VCARD\r$/m, 'a vCard comes');
 like($output, qr/TEL[^\n]*\+46 8 123 456 78/, 'with the work number');
 unlike($output, qr/70 123 45 67/, 'without the number that the key hides');
+like($output, qr/"kind":"contact"/, 'the other one hears of the change');
+like($output, qr/"knows about gratings".*Head of optics/s,
+    'and has it beside the own note');
 like($output, qr/"key_refused"\s*\z/, 'the revoked key is refused');
 
 ok(-s "$var/anna$_", "anna$_ is there")

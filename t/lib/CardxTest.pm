@@ -80,6 +80,10 @@ sub new {
     for my $signal (qw(INT TERM HUP)) {
         $SIG{$signal} = sub { exit 1 } unless $SIG{$signal};
     }
+
+    # A server that is killed does not take along who is writing to it; a
+    # handler, since what is ignored stays so in all that is started.
+    $SIG{PIPE} ||= sub { };
     return $self;
 }
 
