@@ -437,6 +437,11 @@ subtest 'another number' => sub {
 };
 
 
+subtest 'an account is exported' => sub {
+    call(exportAccount => 200, \%me);
+};
+
+
 subtest 'an account is erased' => sub {
     my $account = $t->register('+4915150000');
     my %gone = (token => $account->{access_token});

@@ -244,8 +244,9 @@ CREATE FUNCTION cardx.contact_key() RETURNS bytea
 
 -- Contacts of the current user with what is live behind them.  wanted: one of
 -- them; else a page, after `after` in the order of the list; with_deleted:
--- those that are deleted, else those that are not.  fields: JSON, as the
--- grants show the card; card null: there is none (any more).
+-- true: those that can be had back; false: those that are not deleted; null:
+-- whatever is stored.  fields: JSON, as the grants show the card; card null:
+-- there is none (any more).
 CREATE FUNCTION cardx.contact_read(wanted text, after text,
                                    with_deleted boolean, page integer)
     RETURNS TABLE (contact_id text, revision bigint, layer bytea,
@@ -254,7 +255,7 @@ CREATE FUNCTION cardx.contact_read(wanted text, after text,
                    fields text, card text, media text, seen bytea,
                    card_updated text, deleted_at text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
+    SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -263,7 +264,9 @@ DECLARE
     after_id text := '';
     ids text[];
 BEGIN
-    -- two steps: each has a plan that does not depend on who asks for what
+    -- Two steps: each has a plan that does not depend on who asks for what.
+    -- A page is read in the index's order, and entries by their ids: else a
+    -- large book would be sorted, or read, for each of its pages.
     IF wanted IS NOT NULL THEN
         ids := ARRAY[wanted];
     ELSE
@@ -278,10 +281,10 @@ BEGIN
             FROM cardx.contacts c
             WHERE c.user_id = me
                 AND (c.created_at, c.contact_id) > (after_at, after_id)
-                AND (c.deleted_at IS NOT NULL) = with_deleted
-                AND (c.deleted_at IS NULL
-                     OR (c.deleted_at > now() - interval '30 days'
-                         AND c.merged_into IS NULL))
+                AND (with_deleted IS NULL
+                     OR (with_deleted AND c.merged_into IS NULL
+                         AND c.deleted_at > now() - interval '30 days')
+                     OR (NOT with_deleted AND c.deleted_at IS NULL))
             ORDER BY c.created_at, c.contact_id
             LIMIT page);
     END IF;
@@ -295,7 +298,11 @@ BEGIN
         k.card_id, k.user_id, k.nickname, k.revision, k.fields, k.card,
         k.media, c.seen, k.updated,
         to_char(c.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-    FROM cardx.contacts c
+    FROM unnest(ids) WITH ORDINALITY i (contact_id, n)
+    JOIN LATERAL (
+        SELECT * FROM cardx.contacts a
+        WHERE a.contact_id = i.contact_id
+        OFFSET 0) c ON c.user_id = me
     LEFT JOIN LATERAL (
         SELECT k.card_id, k.user_id, u.nickname, k.revision,
             (SELECT to_jsonb(f.fields)
@@ -317,8 +324,7 @@ BEGIN
             AND EXISTS (SELECT FROM cardx.grants g
                         WHERE g.card_id = k.card_id AND g.holder_id = me)
         ) k ON true
-    WHERE c.contact_id = ANY (ids) AND c.user_id = me
-    ORDER BY c.created_at, c.contact_id;
+    ORDER BY i.n;
 END
 $$;
 

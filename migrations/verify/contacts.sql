@@ -24,7 +24,7 @@ SELECT 1 / (count(*) = 16)::integer
 FROM pg_proc p
 WHERE p.pronamespace = 'cardx'::regnamespace AND p.prosecdef
     AND p.proowner = 'cardx_definer'::regrole
-    AND p.proconfig = ARRAY['search_path=pg_catalog, pg_temp']
+    AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)
     AND p.proname IN ('grant_add', 'grant_end', 'grant_fields', 'log_contact',
         'log_grant', 'contact_key', 'contact_read', 'contact_save',
         'contact_join', 'contact_part', 'contact_medium', 'card_holders',

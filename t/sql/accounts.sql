@@ -58,8 +58,8 @@ SELECT is(
     array(SELECT p.oid::regprocedure::text FROM pg_proc p
           WHERE pronamespace = 'cardx'::regnamespace AND prosecdef
               AND (proowner <> 'cardx_definer'::regrole
-                   OR proconfig IS DISTINCT FROM
-                      ARRAY['search_path=pg_catalog, pg_temp'])),
+                   OR ('search_path=pg_catalog, pg_temp' = ANY (proconfig))
+                      IS NOT TRUE)),
     '{}', 'definer functions belong to cardx_definer, with a fixed path');
 
 SELECT is(

@@ -81,6 +81,15 @@ cx_answer_empty(cx_request_t *r, int status)
 
 
 void
+cx_answer_parts(cx_request_t *r, const char *type, cx_part_t part, void *data)
+{
+    cx_answer(r, 200, type, "", 0);
+    r->part = part;
+    r->part_data = data;
+}
+
+
+void
 cx_answer_text(cx_request_t *r, int status, const char *json_text)
 {
     cx_answer(r, status, "application/json", json_text, strlen(json_text));

@@ -14,23 +14,19 @@
 /* What the live card has shown is shown for as long as the grants show it:
  * what they leave out stays out of the history too. */
 static bool
-path_shows(TALLOC_CTX *ctx, const cx_contact_t *c, const char *path)
+path_shows(TALLOC_CTX *ctx, char *const *fields, const char *path)
 {
     char *head;
 
-    if (c->live == NULL) {
-        return false;
-    }
-
     head = cx_must(talloc_strndup(ctx, path, strcspn(path, "/")));
 
-    return cx_fields_show(c->fields, path) || cx_fields_show(c->fields, head);
+    return cx_fields_show(fields, path) || cx_fields_show(fields, head);
 }
 
 
 static cx_json_t *
-shown_changes(TALLOC_CTX *ctx, const cx_contact_t *c, const cx_json_t *all,
-              bool live)
+shown_changes(TALLOC_CTX *ctx, const cx_json_t *all, bool whole, bool live,
+              char *const *fields)
 {
     size_t i;
     cx_json_t *changes;
@@ -38,8 +34,10 @@ shown_changes(TALLOC_CTX *ctx, const cx_contact_t *c, const cx_json_t *all,
     changes = cx_json_array(ctx);
 
     for (i = 0; all != NULL && i < all->n; i++) {
-        if (!live
-            || path_shows(changes, c, cx_json_text(all->items[i], "path"))) {
+        if (whole
+            || (live
+                && path_shows(changes, fields,
+                              cx_json_text(all->items[i], "path")))) {
             cx_json_append(changes, cx_json_copy(changes, all->items[i]));
         }
     }
@@ -68,6 +66,37 @@ read_entry(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
 }
 
 
+cx_json_t *
+cx_history_item(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
+                const PGresult *rows, int row, int column, bool live,
+                char *const *fields)
+{
+    bool whole;
+    const char *what;
+    cx_json_t *entry, *item;
+
+    entry = read_entry(book, ctx, contact_id, rows, row, column + 2);
+
+    if (entry == NULL) {
+        cx_alert("history of %s can't be read", contact_id);
+        cx_try_again(book->r);
+        return NULL;
+    }
+
+    what = cx_pg_text(rows, row, column);
+    whole = strcmp(what, "live") != 0;
+    item = cx_json_object(ctx);
+    cx_json_put(item, "at",
+                cx_json_string(item, cx_pg_text(rows, row, column + 1)));
+    cx_json_put(item, "what", cx_json_string(item, what));
+    cx_json_put(item, "changes",
+                shown_changes(item, cx_json_get(entry, "changes"), whole, live,
+                              fields));
+
+    return item;
+}
+
+
 static void
 get_history(cx_request_t *r)
 {
@@ -75,8 +104,8 @@ get_history(cx_request_t *r)
     cx_contact_t c;
     cx_book_t *book;
     PGresult *rows;
-    const char *cursor, *what;
-    cx_json_t *answer, *items, *item, *entry;
+    const char *cursor;
+    cx_json_t *answer, *items, *item;
 
     if (!cx_page(r, PAGE_MAX, &limit, &cursor)) {
         return;
@@ -103,21 +132,14 @@ get_history(cx_request_t *r)
     items = cx_json_put(answer, "items", cx_json_array(answer));
 
     for (i = 0; i < PQntuples(rows) && i < limit; i++) {
-        entry = read_entry(book, r, r->params[0], rows, i, 3);
+        item = cx_history_item(book, r, r->params[0], rows, i, 1,
+                               c.live != NULL, c.fields);
 
-        if (entry == NULL) {
-            cx_alert("history of %s can't be read", r->params[0]);
-            cx_try_again(r);
+        if (item == NULL) {
             return;
         }
 
-        what = cx_pg_text(rows, i, 1);
-        item = cx_json_append(items, cx_json_object(items));
-        cx_json_put(item, "at", cx_json_string(item, cx_pg_text(rows, i, 2)));
-        cx_json_put(item, "what", cx_json_string(item, what));
-        cx_json_put(item, "changes",
-                    shown_changes(item, &c, cx_json_get(entry, "changes"),
-                                  strcmp(what, "live") == 0));
+        cx_json_append(items, item);
     }
 
     if (PQntuples(rows) > limit) {

@@ -57,7 +57,7 @@ read_body(cx_request_t *r, FCGX_Request *fcgi)
 
 
 static void
-send_answer(cx_request_t *r, FCGX_Request *fcgi)
+send_head(cx_request_t *r, FCGX_Request *fcgi)
 {
     FCGX_FPrintF(fcgi->out, "Status: %d %s\r\n", r->status,
                  cx_reason(r->status));
@@ -74,16 +74,64 @@ send_answer(cx_request_t *r, FCGX_Request *fcgi)
         FCGX_PutS("Cache-Control: no-store\r\n", fcgi->out);
     }
 
-    if (r->status != 204 && r->status != 304) {
+    if (r->status != 204 && r->status != 304 && r->part == NULL) {
         FCGX_FPrintF(fcgi->out, "Content-Length: %lu\r\n",
                      (unsigned long) r->answer_len);
     }
 
     FCGX_PutS("\r\n", fcgi->out);
+}
 
-    if (strcmp(r->method, "HEAD") != 0) {
+
+/* False: it could not be made, or nobody takes it. */
+static bool
+send_parts(cx_request_t *r, FCGX_Request *fcgi)
+{
+    bool ok;
+    size_t len;
+    cx_buf_t out;
+
+    do {
+        cx_buf_init(&out, talloc_new(r));
+        ok = r->part(r, r->part_data, &out);
+        len = ok ? out.len : 0;
+        ok = ok && FCGX_PutStr(cx_buf_text(&out), (int) len, fcgi->out) >= 0;
+        talloc_free(out.ctx);
+    } while (ok && len > 0);
+
+    return ok;
+}
+
+
+static void
+send_answer(cx_request_t *r, FCGX_Request *fcgi)
+{
+    bool ok;
+    static const char no_record[8];
+
+    ok = true;
+    send_head(r, fcgi);
+
+    if (strcmp(r->method, "HEAD") == 0) {
+        /* no body */
+
+    } else if (r->part != NULL) {
+        ok = send_parts(r, fcgi);
+
+    } else {
         FCGX_PutStr(r->answer, (int) r->answer_len, fcgi->out);
     }
+
+    if (ok) {
+        FCGX_Finish_r(fcgi);
+        return;
+    }
+
+    /* nginx would take a close for the end.  A record of no version of FastCGI
+     * is an error, and has it cut the client's connection, too. */
+    cx_error("%s %s was cut", r->route->method, r->route->pattern);
+    (void) !write(fcgi->ipcFd, no_record, sizeof(no_record));
+    FCGX_Free(fcgi, 1);
 }
 
 
@@ -109,7 +157,6 @@ serve(cx_api_t *api, FCGX_Request *fcgi)
     }
 
     send_answer(r, fcgi);
-    FCGX_Finish_r(fcgi);
     talloc_free(r);
 }
 

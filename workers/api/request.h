@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <talloc.h>
 
+#include "cx_buf.h"
 #include "cx_id.h"
 #include "cx_json.h"
 #include "log.h"
@@ -32,6 +33,10 @@ typedef struct {
 
 typedef struct cx_request_s cx_request_t;
 typedef void (*cx_handler_t)(cx_request_t *r);
+
+/* Adds the next part of an answer to `out`, whose ctx goes with the part;
+ * nothing: that was all.  False: it can't go on. */
+typedef bool (*cx_part_t)(cx_request_t *r, void *data, cx_buf_t *out);
 
 typedef struct {
     const char *method;
@@ -74,6 +79,8 @@ struct cx_request_s {
     const char *answer_type;
     const char *answer;
     size_t answer_len;
+    cx_part_t part; /* makes the answer instead, or NULL */
+    void *part_data;
 
     struct cx_after_s *after; /* first in, first called */
     bool transaction;         /* the handler itself asked for one */
@@ -111,6 +118,11 @@ void cx_answer(cx_request_t *r, int status, const char *type, const void *bytes,
 void cx_answer_json(cx_request_t *r, int status, const cx_json_t *json);
 void cx_answer_text(cx_request_t *r, int status, const char *json_text);
 void cx_answer_empty(cx_request_t *r, int status);
+/* 200 with what is too long to be held at once.  The parts are made while it
+ * is sent, when the handler is through; if one can't be, the connection is cut,
+ * so that nobody takes a piece for the whole. */
+void cx_answer_parts(cx_request_t *r, const char *type, cx_part_t part,
+                     void *data);
 void cx_problem(cx_request_t *r, int status, const char *code,
                 const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* A problem with members of its own besides (RFC 9457, 3.2). */
@@ -175,5 +187,6 @@ extern const cx_route_t cx_routes_sms[];
 extern const cx_route_t cx_routes_phone[];
 extern const cx_route_t cx_routes_updates[];
 extern const cx_route_t cx_routes_me_delete[];
+extern const cx_route_t cx_routes_me_export[];
 
 #endif

@@ -24,6 +24,7 @@ static const cx_route_t *const tables[] = {
     cx_routes_sms,
     cx_routes_updates,
     cx_routes_me_delete,
+    cx_routes_me_export,
     cx_routes_contacts,
     cx_routes_contact_history,
     cx_routes_contact_media,
