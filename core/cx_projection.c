@@ -309,7 +309,7 @@ cx_key_field(char *out, const unsigned char *key_hash)
 uint32_t
 cx_object(const char *name, size_t len)
 {
-    size_t i;
+    size_t i, prefix;
     uint32_t h;
 
     h = 2166136261U;
@@ -318,7 +318,12 @@ cx_object(const char *name, size_t len)
         h = (h ^ (unsigned char) name[i]) * 16777619U;
     }
 
-    return h ^ (h >> 15);
+    h = (h ^ (h >> 15)) & ~CX_OBJECT_HEAD;
+    prefix = sizeof(CX_HEAD_PREFIX) - 1;
+
+    return len > prefix && memcmp(name, CX_HEAD_PREFIX, prefix) == 0
+               ? h | CX_OBJECT_HEAD
+               : h;
 }
 
 

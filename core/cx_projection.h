@@ -164,7 +164,10 @@ size_t cx_scans_last_name(char *out, char digit, const char *process);
 size_t cx_own_name(char *out, const char *name, unsigned mark);
 
 /* What caches know a name in Redis by.  Different names may have the same:
- * then both are forgotten. */
+ * then both are forgotten.  Heads are set apart, since one fan-out may forget
+ * them all. */
+#define CX_OBJECT_HEAD 0x80000000U
+
 uint32_t cx_object(const char *name, size_t len);
 
 #endif

@@ -194,6 +194,7 @@ struct ngx_http_cardx_ctx_s {
     size_t                           view_len;
 
     ngx_http_cardx_fill_t            fill;
+    ngx_http_cardx_fill_t            head_fill;
 
     ngx_str_t                        media_id;
     ngx_str_t                        media_type;
@@ -201,6 +202,7 @@ struct ngx_http_cardx_ctx_s {
     unsigned                         vcf:1;
     unsigned                         refusable:1; /* and so counted */
     unsigned                         passing:1;   /* verified, then passed */
+    unsigned                         head_cached:1;
 };
 
 
@@ -441,6 +443,10 @@ void ngx_http_cardx_cache_store(ngx_http_cardx_cache_t *cache,
     ngx_str_t *parts, ngx_uint_t n);
 void ngx_http_cardx_cache_forget(ngx_http_cardx_cache_t *cache,
     uint32_t object);
+void ngx_http_cardx_head_begin(ngx_http_cardx_ctx_t *ctx);
+void ngx_http_cardx_head_find(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_cache_t *cache);
+void ngx_http_cardx_head_keep(ngx_http_cardx_ctx_t *ctx, redisReply *head);
 char *ngx_http_cardx_cache_merge(ngx_conf_t *cf,
     ngx_http_cardx_cache_t *cache, ngx_http_cardx_redis_t *redis);
 

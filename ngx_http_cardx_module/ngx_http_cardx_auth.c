@@ -127,6 +127,10 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 
     ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
 
+    if (clcf->updates) {
+        ngx_http_cardx_head_begin(ctx);
+    }
+
     len = ngx_http_cardx_auth_command(command, ctx->token, clcf->updates);
 
     if (ngx_http_cardx_redis_ask(ctx, clcf->redis, ngx_http_cardx_auth_reply,
@@ -280,6 +284,10 @@ ngx_http_cardx_auth_cached(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx,
         ngx_memcpy(ctx->token->user_id, value.data, CX_ID_LEN);
         ctx->token->user_id[CX_ID_LEN] = '\0';
 
+        if (clcf->updates) {
+            ngx_http_cardx_head_find(ctx, clcf->cache);
+        }
+
     } else {
         rc = NGX_DECLINED;
     }
@@ -334,6 +342,8 @@ ngx_http_cardx_auth_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
         {
             ctx->head.len = reply->element[2]->len;
             ctx->head.data = (u_char *) reply->element[2]->str;
+
+            ngx_http_cardx_head_keep(ctx, reply->element[2]);
         }
 
         ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);

@@ -36,6 +36,7 @@ static ngx_int_t ngx_http_cardx_cache_init_zone(ngx_shm_zone_t *shm_zone,
     void *data);
 static ngx_int_t ngx_http_cardx_cache_create(ngx_http_cardx_cache_t *cache);
 static void ngx_http_cardx_cache_places(ngx_http_cardx_cache_t *cache);
+static uint32_t ngx_http_cardx_cache_generation(uint32_t object);
 static ngx_uint_t ngx_http_cardx_cache_leased(ngx_http_cardx_cache_t *cache);
 static ngx_int_t ngx_http_cardx_cache_lock(ngx_http_cardx_cache_t *cache);
 static ngx_http_cardx_slot_t *ngx_http_cardx_cache_slot(
@@ -308,10 +309,22 @@ ngx_http_cardx_cache_flush(ngx_http_cardx_cache_t *cache)
 }
 
 
+/* Which generation is an object's. */
+
+static uint32_t
+ngx_http_cardx_cache_generation(uint32_t object)
+{
+    return (object & CX_OBJECT_HEAD)
+           ? NGX_HTTP_CARDX_CACHE_GENERATIONS
+             + object % NGX_HTTP_CARDX_CACHE_HEADS
+           : object % NGX_HTTP_CARDX_CACHE_GENERATIONS;
+}
+
+
 void
 ngx_http_cardx_cache_forget(ngx_http_cardx_cache_t *cache, uint32_t object)
 {
-    object %= NGX_HTTP_CARDX_CACHE_GENERATIONS;
+    object = ngx_http_cardx_cache_generation(object);
 
     (void) ngx_atomic_fetch_add(&cache->zone->generations[object], 1);
     (void) ngx_atomic_fetch_add(&cache->main->counters->forgets, 1);
@@ -378,7 +391,7 @@ ngx_http_cardx_cache_begin(ngx_http_cardx_cache_t *cache,
 
     zone = cache->zone;
 
-    fill->object = cx_object(name, len) % NGX_HTTP_CARDX_CACHE_GENERATIONS;
+    fill->object = ngx_http_cardx_cache_generation(cx_object(name, len));
     fill->era = zone->era;
     fill->generation = zone->generations[fill->object];
     fill->open = 1;

@@ -13,6 +13,7 @@
 
 #define NGX_HTTP_CARDX_CACHE_WAYS         4
 #define NGX_HTTP_CARDX_CACHE_GENERATIONS  32768
+#define NGX_HTTP_CARDX_CACHE_HEADS        8192
 
 
 typedef struct {
@@ -50,8 +51,12 @@ typedef struct {
     size_t                           sets;
     size_t                           size;     /* of the ring */
 
+    /* those of heads are behind the others, so that a fan-out, which may
+     * count all of them up, leaves those alone */
+
     ngx_atomic_t                     generations
-                                         [NGX_HTTP_CARDX_CACHE_GENERATIONS];
+                                         [NGX_HTTP_CARDX_CACHE_GENERATIONS
+                                          + NGX_HTTP_CARDX_CACHE_HEADS];
 } ngx_http_cardx_zone_t;
 
 

@@ -140,6 +140,9 @@ ngx_http_cardx_updates_ask(ngx_http_cardx_waiter_t *w)
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
     w->missed = 0;
+    w->ctx->head_cached = 0;
+
+    ngx_http_cardx_head_begin(w->ctx);
 
     p = ngx_http_cardx_command(command, 2);
     p = ngx_http_cardx_literal(p, "GET");
@@ -172,6 +175,8 @@ ngx_http_cardx_updates_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
     w = ctx->waiter;
 
     if (reply && reply->type == REDIS_REPLY_STRING) {
+        ngx_http_cardx_head_keep(ctx, reply);
+
         rc = ngx_http_cardx_updates_judge(w, (u_char *) reply->str,
                                           reply->len);
 
@@ -188,7 +193,11 @@ ngx_http_cardx_updates_judge(ngx_http_cardx_waiter_t *w, u_char *head,
     size_t len)
 {
     if (!cx_position_is_new(&w->since, (char *) head, len)) {
-        return ngx_http_cardx_updates_worker(w);
+
+        /* Redis may know better how far tokens have come since */
+
+        return w->ctx->head_cached ? ngx_http_cardx_updates_ask(w)
+                                   : ngx_http_cardx_updates_worker(w);
     }
 
     if (w->wait == 0) {
@@ -249,7 +258,8 @@ ngx_http_cardx_updates_nothing(ngx_http_cardx_ctx_t *ctx)
 
     r = ctx->request;
 
-    ngx_http_cardx_count(ctx, NGX_HTTP_CARDX_HIT);
+    ngx_http_cardx_count(ctx, ctx->head_cached ? NGX_HTTP_CARDX_CACHED
+                                               : NGX_HTTP_CARDX_HIT);
 
     if (ngx_http_cardx_add_header(r, &cache_control, &no_store) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -426,4 +436,85 @@ void
 ngx_http_cardx_waiter_cleanup(ngx_http_cardx_waiter_t *w)
 {
     ngx_http_cardx_unlisten(&w->listener);
+}
+
+
+/*
+ * A head in the cache is as good as in Redis, until it is dropped there and
+ * so forgotten here.
+ */
+
+void
+ngx_http_cardx_head_begin(ngx_http_cardx_ctx_t *ctx)
+{
+    char                        name[CX_NAME_MAX];
+    size_t                      len;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    len = cx_head_name(name, ctx->token->user_id);
+
+    ngx_http_cardx_cache_begin(clcf->cache, &ctx->head_fill, name, len);
+}
+
+
+/* The cache is open. */
+
+void
+ngx_http_cardx_head_find(ngx_http_cardx_ctx_t *ctx,
+    ngx_http_cardx_cache_t *cache)
+{
+    size_t     len;
+    time_t     expires;
+    u_char     key[NGX_HTTP_CARDX_CACHE_KEY];
+    ngx_str_t  value;
+
+    len = ngx_http_cardx_cache_key(key, 'h', ctx->token->user_id, CX_ID_LEN);
+
+    if (ngx_http_cardx_cache_find(cache, key, len, &value, &expires)
+        != NGX_OK)
+    {
+        return;
+    }
+
+    ctx->head.data = ngx_pnalloc(ctx->request->pool, value.len);
+
+    if (ctx->head.data == NULL) {
+        return;
+    }
+
+    ngx_memcpy(ctx->head.data, value.data, value.len);
+    ctx->head.len = value.len;
+    ctx->head_cached = 1;
+}
+
+
+void
+ngx_http_cardx_head_keep(ngx_http_cardx_ctx_t *ctx, redisReply *head)
+{
+    size_t                      len;
+    u_char                      key[NGX_HTTP_CARDX_CACHE_KEY];
+    uint64_t                    bound;
+    ngx_str_t                   value;
+    cx_position_t               position;
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    if (clcf->cache == NULL
+        || cx_head_read(head->str, head->len, &position, &bound) != 0)
+    {
+        /* a worker is finding it out */
+
+        return;
+    }
+
+    len = ngx_http_cardx_cache_key(key, 'h', ctx->token->user_id, CX_ID_LEN);
+
+    value.len = head->len;
+    value.data = (u_char *) head->str;
+
+    ngx_http_cardx_cache_store(clcf->cache, &ctx->head_fill, key, len, 0,
+                               &value, 1);
 }

@@ -18,7 +18,9 @@ use CardxTest::Edge ();
 
 *await = \&CardxTest::Edge::await;
 
-my $edge = CardxTest::Edge->new(workers => 2, cache => '4m');
+my $updates = 'location = /v1/updates { cardx_auth on; cardx_updates on; }';
+my $edge = CardxTest::Edge->new(workers => 2, cache => '4m',
+    server => $updates);
 ok($edge->await_cache, 'the cache has its lease');
 
 # --- what is kept ------------------------------------------------------------
@@ -147,6 +149,52 @@ for my $message ('0123456789abcdef *', '0123456789abcdef 12', 'what?') {
     is(await(sub { $edge->said("/c/$other?k=$other_key") eq 'hit' }, 2), 1,
         "everything: $message");
 }
+
+# --- nothing new -------------------------------------------------------------
+
+my $user = $edge->token;
+my %user = (Authorization => "Bearer $user->{token}");
+my $head = "cardx:head:{$user->{user_id}}";
+my $epoch = '0123456789abcdef';
+
+# "<status> <cardx_status>" of who asks what is new since a position.
+sub since {
+    my ($xid) = @_;
+    my $r = $edge->get("/v1/updates?since=$epoch.$xid", \%user);
+    return "$r->{status} $r->{headers}{'edge-status'}";
+}
+
+is(since(742), '299 miss', 'no head: a worker is asked') for 1 .. 2;
+$edge->redis('SET', $head, '+0123456789abcdef01');
+is(since(742), '299 miss', 'a mark is no head, and not kept') for 1 .. 2;
+$edge->redis('SET', $head, "$epoch.742 750");
+is(since(742), '204 hit', 'nothing new: from Redis');
+is(since($_), '204 cached', 'from the cache') for 742, 750;
+is(since(741), '299 miss', 'something new: a worker');
+is(since(760), '299 miss', 'above the bound: a worker');
+$edge->redis('SET', $head, "$epoch.742 760");
+is(since(760), '204 hit', 'which he moves: Redis is asked');
+is(since(760), '204 cached', 'and the cache knows');
+
+$edge->redis('DEL', $head);
+is(since(742), '204 cached', 'dropped, and nobody said so');
+is($edge->forget($head), 1, 'forgotten');
+is(since(742), '299 miss', 'a worker is asked') for 1 .. 2;
+
+my @heads = map { "cardx:head:{$_}" } 1 .. 8000;
+$edge->redis('SET', $head, "$epoch.742 760");
+is(since(742), '204 hit', 'once more');
+is($edge->said("/c/$other?k=$other_key") =~ /^(?:hit|cached)$/, 1, 'a card');
+is($edge->forget(@heads, $head), 1, 'a chunk of a fan-out');
+is($edge->said("/c/$other?k=$other_key"), 'cached',
+    'heads are forgotten without the cards');
+is(since(742), '204 hit', 'heads are');
+is(since(742), '204 cached', 'and kept again');
+
+$edge->redis('SET', "cardx:terminal:{$user->{user_id}}:123456789", 'x');
+$edge->forget("cardx:terminal:{$user->{user_id}}:123456789");
+is($edge->get("/v1/updates?since=$epoch.742", \%user)->{status}, 401,
+    'nor is anything said to who was signed out');
 
 # --- full --------------------------------------------------------------------
 
@@ -315,7 +363,7 @@ package Proxy {
 }
 
 my $dir = File::Temp->newdir('cxpXXXXXX', TMPDIR => 1);
-$edge = CardxTest::Edge->new(cache => '1m', no_start => 1,
+$edge = CardxTest::Edge->new(cache => '1m', no_start => 1, server => $updates,
     redis_address => "unix:$dir/proxy.sock",
     redis_options => 'timeout=10s connect_timeout=10s');
 my $proxy = Proxy->start("$dir", $edge->{socket});
@@ -340,6 +388,34 @@ is(CardxTest::Edge::read_response($socket, 'GET')->{body}, '{"old":1}',
     'who asked before gets it');
 is($edge->get("/c/$card?k=$key")->{body}, '{"new":1}', 'who asks after does not')
     for 1 .. 2;
+
+# the same with a head: when it is asked for alone, and with the token
+for my $how ('a head', 'a head with its token') {
+    $user = $edge->token;
+    %user = (Authorization => "Bearer $user->{token}");
+    $head = "cardx:head:{$user->{user_id}}";
+    since(742) if $how eq 'a head';
+    $edge->redis('SET', $head, "$epoch.742 750");
+
+    my $monitor = IO::Socket::UNIX->new($edge->{socket}) or die "redis: $!";
+    print $monitor "MONITOR\r\n";
+    readline $monitor;
+
+    $proxy->hold('ask');
+    $socket = $edge->connect;
+    print $socket CardxTest::Edge::request_text('GET',
+        "/v1/updates?since=$epoch.742", \%user);
+    while (my $line = readline $monitor) {
+        last if $line =~ /"M?GET".*\Q$head\E/;
+    }
+    close $monitor;
+    $edge->redis('DEL', $head);
+    is($edge->forget($head), 1, "$how: dropped while an answer is on its way");
+    $proxy->release('ask');
+    is(CardxTest::Edge::read_response($socket, 'GET')->{status}, 204,
+        'who asked before hears of nothing');
+    is(since(742), '299 miss', 'who asks after asks a worker') for 1 .. 2;
+}
 
 # half open: nothing is heard, though all that is said arrives
 is($edge->said("/c/$card?k=$key"), 'cached', 'cached');

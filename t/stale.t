@@ -12,6 +12,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use CardxTest;
+use CardxTest::Events;
 use CardxTest::Stale;
 
 my $t = CardxTest->new->start;
@@ -83,6 +84,39 @@ is($t->delete("/v1/me/terminals/$second->{terminal_id}", undef,
 is($t->get("$_/v1/me", undef, \%second)->{status}, 401, 'is seen')
     for $t->url, $edge_url;
 
+# --- who holds a card and hears of a change asks what it is --------------------
+
+my $bela = $t->register('+8613800138001');
+my %bela = (token => $bela->{access_token});
+my $given = draw();
+$r = $t->post('/v1/contacts', { card_id => $card, key => $given->{key} },
+    \%bela);
+is($r->{status}, 201, 'a holder');
+my $stream = CardxTest::Events->open($t, %bela);
+$stream->wait_for(sub { $stream->{id} });
+
+sub xid { my ($position) = @_; return (split /\./, $position // '0.0')[1] }
+
+sub news {
+    my ($at, $since) = @_;
+    return $t->get("$at/v1/updates?since=$since", undef, \%bela)->{status};
+}
+
+for my $n (1 .. 5) {
+    my $known;
+    ok($t->wait_for(sub {
+        $known = $t->get('/v1/updates', undef, \%bela)->{json}{token};
+        !grep { news($_, $known) != 204 } ($t->url, $edge_url) x 3;
+    }, 20), 'nothing is new');
+    $t->patch("/v1/cards/$card", { notes => { n => { note => "Note $n" } } },
+        \%mine);
+    ok($stream->wait_for(sub {
+        grep { xid($_->{id}) > xid($known) } @{ $stream->{events} };
+    }), 'until a change is heard of');
+    is(news($_, $known), 200, 'and known') for $t->url, $edge_url;
+}
+$stream->close;
+
 # --- a cache that does not hear ----------------------------------------------
 
 my @workers = do {
@@ -106,6 +140,28 @@ is(revoke($sure)->{status}, 204, 'and so is another');
 kill 'CONT', @workers;
 is(fetch($edge_url, $_)->{status}, 404, 'it goes on, and knows')
     for $unsure, $sure;
+
+# --- one worker of an edge stands still: the one that hears ---------------------
+
+my $since;
+
+# What an edge says of it, if it says that nothing is new.
+sub nothing_new {
+    my $r = $t->get("$edge_url/v1/updates?since=$since", undef, \%mine);
+    return $r->{status} == 204 ? $r->{headers}{'edge-status'} // 'worker' : '';
+}
+
+ok($t->wait_for(sub {
+    $since = $t->get('/v1/updates', undef, \%mine)->{json}{token};
+    (grep { nothing_new() eq 'cached' } 1 .. 4) == 4;
+}, 20), 'nothing is new, from the cache');
+my $holder = CardxTest::Stale::holder($edge);
+kill 'STOP', $holder;
+$r = $t->patch("/v1/cards/$card", { titles => { t => { name => 'Last' } } },
+    \%mine);
+is($r->{status}, 200, 'a change');
+is(nothing_new(), '', 'is known to the others') for 1 .. 4;
+kill 'CONT', $holder;
 
 kill 'KILL', @workers;
 my $killed = draw();
@@ -138,6 +194,9 @@ my $all = CardxTest::Stale::run($t, [$edge], fetches => 3000, seconds => 8);
 is($all->{stale}, 0, "none of $all->{fetches} fetches is stale");
 cmp_ok($all->{fetches}, '>', 0, 'there were some');
 is($all->{other}, 0, 'all others are 404');
+is($all->{unaware}, 0, "who changed something is not told 'nothing new'");
+cmp_ok($all->{polls}, '>', 0, "in $all->{polls} answers");
+cmp_ok($all->{cached}, '>', 0, 'which caches give before that');
 
 my $calamity = 0;
 $all = CardxTest::Stale::run($t, [$edge], fetches => 2000, seconds => 8,
@@ -152,6 +211,7 @@ $all = CardxTest::Stale::run($t, [$edge], fetches => 2000, seconds => 8,
         }
     });
 is($all->{stale}, 0, "calamities: none of $all->{fetches} fetches is stale");
+is($all->{never}, 0, 'and no change is unknown for longer than a lease');
 cmp_ok($all->{fetches}, '>', 0, 'there were some');
 
 is(CardxTest::Stale::end($edge), 0, 'the other nginx ends by itself');

@@ -304,7 +304,7 @@ sub redis {
     my ($self, @command) = @_;
     my $reply = $self->redis_command(@command);
     $self->forget if $command[0] =~ /^(?:H?DEL|H?SET|EXPIRE)$/
-        && grep { /^cardx:(?:card|q|token|terminal|thumb):/ } @command;
+        && grep { /^cardx:(?:card|q|token|terminal|thumb|head):/ } @command;
     return $reply;
 }
 

@@ -124,7 +124,7 @@ message_of(TALLOC_CTX *ctx, const cx_forgetting_t *f, const char *nonce)
 
 
 static bool
-tell(cx_forgetting_t *f, cx_redis_t *redis)
+tell(cx_forgetting_t *f, cx_redis_t *redis, int patience)
 {
     bool ok;
     TALLOC_CTX *ctx;
@@ -143,7 +143,7 @@ tell(cx_forgetting_t *f, cx_redis_t *redis)
     }
 
     ctx = cx_must(talloc_new(NULL));
-    deadline = cx_monotonic_ms() + CONFIRM_MS;
+    deadline = cx_monotonic_ms() + patience;
 
     snprintf(lease, sizeof(lease), "%d", CX_LEASE);
     cx_hex(random, sizeof(random), nonce);
@@ -159,8 +159,8 @@ tell(cx_forgetting_t *f, cx_redis_t *redis)
 }
 
 
-bool
-cx_forget(cx_forgetting_t *f, cx_redis_t *redis, const char *name)
+static void
+note(cx_forgetting_t *f, const char *name)
 {
     if (f->n < CX_FORGET_MAX) {
         f->objects[f->n++] = cx_object(name, strlen(name));
@@ -168,8 +168,24 @@ cx_forget(cx_forgetting_t *f, cx_redis_t *redis, const char *name)
     } else {
         f->n = CX_FORGET_MAX + 1;
     }
+}
 
-    return f->held > 0 || tell(f, redis);
+
+bool
+cx_forget(cx_forgetting_t *f, cx_redis_t *redis, const char *name)
+{
+    note(f, name);
+
+    return f->held > 0 || tell(f, redis, CONFIRM_MS);
+}
+
+
+bool
+cx_forget_patiently(cx_forgetting_t *f, cx_redis_t *redis, const char *name)
+{
+    note(f, name);
+
+    return tell(f, redis, CX_LEASE);
 }
 
 
@@ -178,7 +194,7 @@ cx_forget_all(cx_forgetting_t *f, cx_redis_t *redis)
 {
     f->n = CX_FORGET_MAX + 1;
 
-    return f->held > 0 || tell(f, redis);
+    return f->held > 0 || tell(f, redis, CONFIRM_MS);
 }
 
 
@@ -194,7 +210,7 @@ cx_forget_release(cx_forgetting_t *f, cx_redis_t *redis)
 {
     f->held--;
 
-    return f->held > 0 || tell(f, redis);
+    return f->held > 0 || tell(f, redis, CONFIRM_MS);
 }
 
 

@@ -2,8 +2,8 @@
  * Telling the caches at the edge to forget (docs/cache.md).
  *
  * What they know an object by is its name in Redis: a card's, a terminal's, a
- * thumbnail's, a redirect's.  Told is after Redis has the new state; what is
- * forgotten is read there again.
+ * thumbnail's, a redirect's, a head's.  Told is after Redis has the new state;
+ * what is forgotten is read there again.
  */
 
 #ifndef CX_FORGET_H
@@ -16,7 +16,9 @@
 
 #include "redis.h"
 
-#define CX_FORGET_MAX 1000 /* objects of one message; more are everything */
+/* Objects of one message; more are everything.  A fan-out's chunk fits: its
+ * holders and those of the one before it. */
+#define CX_FORGET_MAX 8192
 
 typedef struct {
     int held;
@@ -27,6 +29,11 @@ typedef struct {
 /* True: no cache has the object any more, or can answer with it.  That is
  * confirmed within 100 ms or not at all. */
 bool cx_forget(cx_forgetting_t *f, cx_redis_t *redis, const char *name);
+
+/* The same for what can't be taken back: a cache that does not answer is
+ * waited for until its lease has ended. */
+bool cx_forget_patiently(cx_forgetting_t *f, cx_redis_t *redis,
+                         const char *name);
 
 /* Everything, for who has emptied Redis. */
 bool cx_forget_all(cx_forgetting_t *f, cx_redis_t *redis);

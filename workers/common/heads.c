@@ -32,7 +32,7 @@ cx_head_drop(cx_projector_t *p, const char *user_id)
     ok = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
     talloc_free(ctx);
 
-    return ok;
+    return ok && cx_forget_patiently(&p->forget, p->redis, name);
 }
 
 

@@ -5,6 +5,7 @@
  * it.  Whoever commits a change drops the head after that; a worker that finds
  * none leaves a mark before it reads PostgreSQL, and writes the head only if
  * the mark is still there.  So a head that stands has missed no change.
+ * Dropped is also what caches at the edge have of it.
  */
 
 #ifndef CX_HEADS_H
@@ -14,7 +15,8 @@
 
 #define CX_HEAD_MARK 20 /* with its NUL */
 
-/* After a commit.  False: not confirmed; fanout comes back to it. */
+/* After a commit.  False: not confirmed, by Redis and all caches; fanout
+ * comes back to it. */
 bool cx_head_drop(cx_projector_t *p, const char *user_id);
 
 /* Before PostgreSQL is read.  The mark is empty if there is a head. */

@@ -123,31 +123,81 @@ bulk_flush(cx_tell_t *tell)
 }
 
 
-/* Heads of the users in the first column: who polls now asks a worker. */
+/* A head of the users in the first column. */
+static const char *
+head_name(const PGresult *rows, int i, char name[CX_NAME_MAX])
+{
+    const char *user_id;
+
+    user_id = cx_pg_text(rows, i, 0);
+
+    if (user_id == NULL || strlen(user_id) != CX_ID_LEN) {
+        return NULL;
+    }
+
+    cx_head_name(name, user_id);
+
+    return name;
+}
+
+
+/* Has Redis drop heads. */
 static void
 drop_heads(cx_tell_t *tell, const PGresult *rows)
 {
     int i;
     cx_bulk_t *bulk;
     char name[CX_NAME_MAX];
-    const char *user_id;
 
     for (i = 0; i < PQntuples(rows); i++) {
-        user_id = cx_pg_text(rows, i, 0);
+        if (head_name(rows, i, name) == NULL) {
+            continue;
+        }
 
-        if (user_id != NULL && strlen(user_id) == CX_ID_LEN) {
-            cx_head_name(name, user_id);
-            bulk = bulk_of(tell, name);
+        bulk = bulk_of(tell, name);
 
-            if (bulk == NULL) {
-                return;
-            }
+        if (bulk == NULL) {
+            return;
+        }
 
-            cx_bulk_word(bulk, "DEL");
-            cx_bulk_word(bulk, name);
-            cx_bulk_send(bulk);
+        cx_bulk_word(bulk, "DEL");
+        cx_bulk_word(bulk, name);
+        cx_bulk_send(bulk);
+    }
+}
+
+
+static void
+forget_heads(cx_tell_t *tell, const PGresult *rows)
+{
+    int i;
+    char name[CX_NAME_MAX];
+
+    for (i = 0; i < PQntuples(rows); i++) {
+        if (head_name(rows, i, name) != NULL) {
+            (void) cx_forget(&tell->p->forget, tell->p->redis, name);
         }
     }
+}
+
+
+/* When Redis has dropped them, caches are to forget them: who polls then asks
+ * a worker.  `more` may be NULL. */
+static bool
+forget(cx_tell_t *tell, const PGresult *rows, const PGresult *more)
+{
+    if (!bulk_done(tell)) {
+        return false;
+    }
+
+    cx_forget_hold(&tell->p->forget);
+    forget_heads(tell, rows);
+
+    if (more != NULL) {
+        forget_heads(tell, more);
+    }
+
+    return cx_forget_release(&tell->p->forget, tell->p->redis);
 }
 
 
@@ -250,6 +300,11 @@ cx_tell_wakes(cx_tell_t *tell)
     n = PQntuples(rows);
     waiting = n > 0 && cx_pg_text(rows, n - 1, 0) == NULL;
     drop_heads(tell, rows);
+
+    if (!forget(tell, rows, NULL)) {
+        goto done;
+    }
+
     wake(tell, ctx, rows);
 
     if (bulk_done(tell) && cx_pg_commit(tell->p->pg) == CX_PG_OK) {
@@ -267,35 +322,44 @@ done:
 }
 
 
-/* Tells of the last chunk, and writes the next one. */
+/* Tells of the last chunk, and writes the next one: while that is done Redis
+ * drops heads. */
 static bool
 chunk(cx_tell_t *tell, TALLOC_CTX *ctx, const char *card_id, bool told)
 {
     char page[16];
-    PGresult *rows;
+    PGresult *last, *next;
+
+    last = NULL;
 
     if (told) {
-        if (cx_pg_query(tell->p->pg, ctx, &rows, &SQL_FANOUT_TELL, card_id)
+        if (cx_pg_query(tell->p->pg, ctx, &last, &SQL_FANOUT_TELL, card_id)
             != CX_PG_OK) {
             return false;
         }
 
-        drop_heads(tell, rows);
-        wake(tell, ctx, rows);
-
+        drop_heads(tell, last);
         bulk_flush(tell);
     }
 
     snprintf(page, sizeof(page), "%d", tell->page);
 
-    if (cx_pg_query(tell->p->pg, ctx, &rows, &SQL_FANOUT_WRITE, card_id, page)
+    if (cx_pg_query(tell->p->pg, ctx, &next, &SQL_FANOUT_WRITE, card_id, page)
         != CX_PG_OK) {
         return false;
     }
 
     /* before the commit, too: from then on no head may stand that does not
      * know of it, whoever is killed */
-    drop_heads(tell, rows);
+    drop_heads(tell, next);
+
+    if (!forget(tell, next, last)) {
+        return false;
+    }
+
+    if (told) {
+        wake(tell, ctx, last);
+    }
 
     return true;
 }

@@ -2,7 +2,9 @@ package CardxTest::Stale;
 
 # Whether anything that was revoked is still answered: several processes draw
 # keys, have every nginx cache them, revoke them while others still fetch, and
-# fetch again once the 204 has come.
+# fetch again once the 204 has come.  And whether anybody is told that nothing
+# is new (by an edge, which says so in a header of its own) who has changed
+# something before.
 #
 #     my @edges = map { CardxTest::Stale::edge($t, $_) } 1 .. 2;
 #     my $all = CardxTest::Stale::run($t, \@edges, fetches => 100000);
@@ -22,6 +24,10 @@ use Time::HiRes qw(sleep time);
 use CardxTest ();
 
 my $json = JSON::PP->new->canonical;
+
+# unaware: "nothing new" from an edge after a change was answered; never: and
+# still so when any lease must have ended
+my @counts = qw(rounds fetches stale other again polls unaware never cached);
 
 # {port, pid, dir}: the stack's own configuration, moved.
 sub edge {
@@ -45,6 +51,7 @@ sub edge {
     $conf =~ s{fastcgi_cache_path \S+}{fastcgi_cache_path $dir/cache};
     $conf =~ s{^http \{}{daemon off;\nhttp \{}m;
     $conf =~ s{keepalive_requests \d+;}{keepalive_requests 10000000;};
+    $conf =~ s{(cardx_updates on;)}{$1 add_header Edge-Status \$cardx_status;};
     open my $out, '>', "$dir/nginx.conf" or die "nginx.conf: $!";
     print $out $conf;
     close $out or die "nginx.conf: $!";
@@ -120,7 +127,8 @@ sub more {
     return sysread $link->{socket}, $link->{rest}, 65536, length $link->{rest};
 }
 
-# The next answer's status and body; nothing if the connection is lost.
+# The next answer's status, body, and what the edge said of it; nothing if the
+# connection is lost.
 sub answer {
     my ($link) = @_;
     while ($link->{rest} !~ /\r\n\r\n/) {
@@ -144,7 +152,8 @@ sub answer {
         $link->{rest} =~ s/^(.*?(?:^|\r\n)0\r\n\r\n)//s;
         $body = $1;
     }
-    return ($status, $body);
+    my ($edge) = $head =~ /^edge-status: (\w+)/im;
+    return ($status, $body, $edge);
 }
 
 sub text_of {
@@ -177,7 +186,7 @@ sub ask {
     }
 }
 
-# The same requests on every connection; the statuses.
+# The same requests on every connection; the statuses, with what the edge said.
 sub burst {
     my ($me, $text, $n, $meanwhile) = @_;
     my @told = map { say_to($_, $text) } @{ $me->{links} };
@@ -186,15 +195,60 @@ sub burst {
     for my $i (0 .. $#told) {
         my $link = $me->{links}[$i];
         for (1 .. $n) {
-            my ($status) = $told[$i] ? answer($link) : ();
+            my ($status, undef, $edge) = $told[$i] ? answer($link) : ();
             if (!defined $status) {
                 $me->{links}[$i] = connect_to($link->{port});
                 last;
             }
-            push @statuses, $status;
+            push @statuses, $edge ? "$status $edge" : $status;
         }
     }
     return @statuses;
+}
+
+# Where the own log ends.
+sub since {
+    my ($me, $since) = @_;
+    while (1) {
+        my ($status, $body) = ask($me, 'GET', '/v1/updates'
+            . (defined $since ? "?since=$since" : ''), $me->{token});
+        return $since if $status == 204;
+        die "updates: $status $body" if $status != 200;
+        my $page = $json->decode($body);
+        $since = $page->{token};
+        return $since if !$page->{more};
+    }
+}
+
+# A card is changed, and whoever asks then what is new is not told: nothing.
+sub change {
+    my ($me) = @_;
+    $me->{since} = since($me, $me->{since});
+    my $poll = text_of('GET', "/v1/updates?since=$me->{since}", $me->{token});
+    $me->{cached} += grep { $_ eq '204 cached' } burst($me, $poll, 1)
+        for 1 .. 3;
+
+    my $n = ++$me->{changes};
+    my ($status, $body);
+    burst($me, $poll, 1, sub {
+        ($status, $body) = ask($me, 'PUT', "/v1/cards/$me->{card}",
+            $me->{token}, $json->encode({ '@type' => 'Card', version => '1.0',
+                name => { full => "Person $n" } }));
+    });
+    die "changed: $status $body" if $status != 200;
+
+    my $depth = $me->{depth};
+    my @after = burst($me, $poll x $depth, $depth);
+    $me->{polls} += @after;
+    $me->{unaware} += grep { /^204 / } @after;
+
+    # a cache that could not be told says so for as long as it has its lease
+    my $end = time + 3;
+    while (time < $end) {
+        last if !grep { /^204 / } burst($me, $poll, 1);
+        sleep 0.05;
+    }
+    $me->{never}++ if time >= $end;
 }
 
 sub round {
@@ -225,15 +279,16 @@ sub round {
 
 sub work {
     my ($edges, $share, %me) = @_;
-    my $me = { rounds => 0, fetches => 0, stale => 0, other => 0, again => 0,
-        latencies => [], depth => 6, %me };
+    my $me = { latencies => [], depth => 6, (map { $_ => 0 } @counts), %me };
     $me->{api} = connect_to($edges->[0]{port});
     $me->{links} = [ map { connect_to($_->{port}) }
         map { ($_) x 4 } @$edges ];
     my $end = time + ($me->{seconds} || 1e9);
-    round($me) while $me->{fetches} < $share && time < $end;
-    return { map { $_ => $me->{$_} }
-        qw(rounds fetches stale other again latencies) };
+    while ($me->{fetches} < $share && time < $end) {
+        round($me);
+        change($me);
+    }
+    return { map { $_ => $me->{$_} } @counts, 'latencies' };
 }
 
 # --- all of them -----------------------------------------------------------------
