@@ -9,8 +9,8 @@ use warnings;
 use Exporter 'import';
 use POSIX ();
 
-our @EXPORT_OK = qw(cores cpu_seconds children filled has_directive median
-    nginx pinned put_file ratio result rounds wrk);
+our @EXPORT_OK = qw(cores cpu_seconds children end_nginx filled has_directive
+    median nginx pinned put_file ratio result rounds wrk);
 
 my $ticks = POSIX::sysconf(POSIX::_SC_CLK_TCK());
 
@@ -86,6 +86,14 @@ sub nginx {
     }
     push @nginx, $pid;
     return $pid;
+}
+
+# Ends one of them.
+sub end_nginx {
+    my ($pid) = @_;
+    kill 'QUIT', $pid;
+    waitpid $pid, 0;
+    @nginx = grep { $_ != $pid } @nginx;
 }
 
 # Whether the module knows a directive: rows that need it wait for it.
