@@ -98,8 +98,9 @@ ngx_http_cardx_conf_refusals(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "requires \"rate\" and \"burst\"";
     }
 
-    limit->zone = ngx_shared_memory_add(cf, &name, size,
-                                        &ngx_http_cardx_module);
+    /* a tag of its own: no cardx_cache may name this zone */
+
+    limit->zone = ngx_shared_memory_add(cf, &name, size, &name);
     if (limit->zone == NULL) {
         return NGX_CONF_ERROR;
     }

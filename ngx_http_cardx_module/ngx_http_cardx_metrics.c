@@ -43,8 +43,9 @@ ngx_http_cardx_metrics_zone(ngx_conf_t *cf, ngx_http_cardx_main_conf_t *cmcf)
 {
     static ngx_str_t  name = ngx_string("cardx_metrics");
 
-    cmcf->zone = ngx_shared_memory_add(cf, &name, 8 * ngx_pagesize,
-                                       &ngx_http_cardx_module);
+    /* a tag of its own: no cardx_cache may name this zone */
+
+    cmcf->zone = ngx_shared_memory_add(cf, &name, 8 * ngx_pagesize, &name);
     if (cmcf->zone == NULL) {
         return NGX_ERROR;
     }

@@ -14,6 +14,8 @@ static void *ngx_http_cardx_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 
+static char *ngx_http_cardx_heartbeat(ngx_conf_t *cf, void *post, void *data);
+
 static ngx_http_cardx_ctx_t *ngx_http_cardx_variable_ctx(
     ngx_http_request_t *r);
 static ngx_int_t ngx_http_cardx_status_variable(ngx_http_request_t *r,
@@ -27,6 +29,10 @@ static ngx_int_t ngx_http_cardx_str_variable(ngx_http_request_t *r,
 
 static ngx_int_t ngx_http_cardx_init_process(ngx_cycle_t *cycle);
 static void ngx_http_cardx_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_conf_post_t  ngx_http_cardx_heartbeat_post =
+    { ngx_http_cardx_heartbeat };
 
 
 static ngx_command_t  ngx_http_cardx_commands[] = {
@@ -134,7 +140,7 @@ static ngx_command_t  ngx_http_cardx_commands[] = {
       ngx_conf_set_msec_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_cardx_loc_conf_t, heartbeat),
-      NULL },
+      &ngx_http_cardx_heartbeat_post },
 
     { ngx_string("cardx_metrics"),
       NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
@@ -346,6 +352,8 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     const char                  *name;
     ngx_http_cardx_main_conf_t  *mcf;
 
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cardx_module);
+
     ngx_conf_merge_ptr_value(conf->redis, prev->redis, NULL);
     ngx_conf_merge_ptr_value(conf->cache, prev->cache, NULL);
     ngx_conf_merge_ptr_value(conf->id_key, prev->id_key, NULL);
@@ -356,6 +364,10 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->auth, prev->auth, 0);
 
     ngx_conf_merge_value(conf->private_log, prev->private_log, 0);
+
+    if (conf->private_log) {
+        mcf->used = 1;
+    }
 
     /* content handlers are not inherited */
 
@@ -391,7 +403,6 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_OK;
     }
 
-    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_cardx_module);
     mcf->used = 1;
 
     if (name && conf->redis == NULL) {
@@ -423,6 +434,15 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     }
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_cardx_heartbeat(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *heartbeat = data;
+
+    return (*heartbeat < 1000) ? "must be at least 1s" : NGX_CONF_OK;
 }
 
 

@@ -98,6 +98,18 @@ my @bad = (
     ['refusals twice',
         sub { s/(cardx_id_key.*)/$1 cardx_refusals rate=5r\/s burst=1; cardx_refusals rate=5r\/s burst=1;/ },
         qr/is duplicate/],
+    ['a cache in the zone of refusals',
+        sub { s/(cardx_id_key.*)/$1 cardx_refusals rate=5r\/s burst=1; cardx_cache zone=cardx_refusals;/ },
+        qr/"cardx_refusals" is already declared for a different use/],
+    ['and the other way round',
+        sub { s/(cardx_id_key.*)/$1 cardx_cache zone=cardx_refusals:4m; cardx_refusals rate=5r\/s burst=1;/ },
+        qr/"cardx_refusals" is already declared for a different use/],
+    ['a cache in the zone of the counters',
+        sub { s/(cardx_id_key.*)/$1 cardx_cache zone=cardx_metrics;/ },
+        qr/"cardx_metrics" is already declared for a different use/],
+    ['a heart that beats all the time',
+        sub { s/(cardx_id_key.*)/$1 cardx_heartbeat 999ms;/ },
+        qr/"cardx_heartbeat" directive must be at least 1s/],
     ['no flag', sub { s/cardx_card on;/cardx_card maybe;/ },
         qr/it must be "on" or "off"/],
 );
@@ -115,6 +127,8 @@ my @fine = (
         s/log_format edge.*;/log_format edge '\$status';/ }],
     ['IPv6', sub { s/unix:\S+redis\.sock/[::1]:6379/ }],
     ['all parameters', sub { s/(redis\.sock)/$1 db=2 user=a password_file=id.key connect_timeout=2s timeout=50ms/ }],
+    ['a heart that beats often',
+        sub { s/(cardx_id_key.*)/$1 cardx_heartbeat 1s;/ }],
     ['the key inherited and replaced', sub {
         s{location /t/ \{}{location /t/ \{ cardx_id_key id.key; cardx_redis 127.0.0.1; cardx_fallback \@worker;} }],
 );
@@ -164,5 +178,20 @@ like($log, qr{limiting requests.*request: "GET \.\.\.", location: "/limit/"},
 # finish() looks for the keys in error_log
 $edge->finish;
 
+# --- a private log, and nothing else of the module -------------------------------
+
+$edge = CardxTest::Edge->new(redis_started => 0, no_start => 1);
+$edge->write_conf;
+$conf = CardxTest::Edge::read_file($edge->dir . '/nginx.conf');
+$conf =~ s/^\s+cardx_\w+ .*;$//mg;
+$conf =~ s/\$cardx_\w+/x/g;
+$conf =~ s/^http \{/http {\n    cardx_private_log on;/m;
+CardxTest::Edge::write_file($edge->dir . '/nginx.conf', $conf);
+$edge->start_nginx;
+($key) = $edge->new_key;
+is($edge->get("/none?k=$key")->{status}, 404, 'no such file');
+like($edge->error_log, qr/open\(\).*failed.*request: "GET \.\.\."/,
+    'a private log needs no other directive');
+$edge->finish;
 
 done_testing;
