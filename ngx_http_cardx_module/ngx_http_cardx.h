@@ -430,6 +430,8 @@ void ngx_http_cardx_pubsub_exit(ngx_http_cardx_redis_t *redis);
 /* how long a refusal is remembered at most, in seconds */
 #define NGX_HTTP_CARDX_CACHE_REFUSAL  10
 
+ngx_int_t ngx_http_cardx_trylock(ngx_shmtx_t *mutex);
+
 ngx_int_t ngx_http_cardx_cache_open(ngx_http_cardx_cache_t *cache);
 ngx_int_t ngx_http_cardx_cache_find(ngx_http_cardx_cache_t *cache,
     u_char *key, size_t len, ngx_str_t *value, time_t *expires);

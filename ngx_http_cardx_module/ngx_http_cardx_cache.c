@@ -23,8 +23,8 @@
 #include <openssl/rand.h>
 
 
-/* tries to get the lock; it is held for a microsecond */
-#define NGX_HTTP_CARDX_CACHE_SPIN   2000
+/* tries to get a lock; it is held for a microsecond */
+#define NGX_HTTP_CARDX_SPIN         2000
 
 /* bytes of the ring for each slot */
 #define NGX_HTTP_CARDX_CACHE_SHARE  512
@@ -405,20 +405,34 @@ ngx_http_cardx_cache_close(ngx_http_cardx_cache_t *cache)
 }
 
 
-static ngx_int_t
-ngx_http_cardx_cache_lock(ngx_http_cardx_cache_t *cache)
+/* A zone's lock, which is not waited for: who has it may be stopped. */
+
+ngx_int_t
+ngx_http_cardx_trylock(ngx_shmtx_t *mutex)
 {
-    ngx_uint_t              i;
-    ngx_http_cardx_zone_t  *zone;
+    ngx_uint_t  i;
 
-    for (i = 0; !ngx_shmtx_trylock(&cache->shpool->mutex); i++) {
+    for (i = 0; !ngx_shmtx_trylock(mutex); i++) {
 
-        if (i == NGX_HTTP_CARDX_CACHE_SPIN || ngx_ncpu == 1) {
-            (void) ngx_atomic_fetch_add(&cache->main->counters->locked, 1);
+        if (i == NGX_HTTP_CARDX_SPIN || ngx_ncpu == 1) {
             return NGX_BUSY;
         }
 
         ngx_cpu_pause();
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_cardx_cache_lock(ngx_http_cardx_cache_t *cache)
+{
+    ngx_http_cardx_zone_t  *zone;
+
+    if (ngx_http_cardx_trylock(&cache->shpool->mutex) != NGX_OK) {
+        (void) ngx_atomic_fetch_add(&cache->main->counters->locked, 1);
+        return NGX_BUSY;
     }
 
     zone = cache->zone;

@@ -9,6 +9,10 @@
  *
  * An address is what $cardx_network says: of IPv6 the first half, since the
  * rest is its owner's to choose.
+ *
+ * The lock is tried, never waited for, as the cache's is: without it nobody is
+ * limited, and nothing counts.  Who was killed while changing something has
+ * left the zone dirty, and the next one empties it.
  */
 
 
@@ -33,6 +37,10 @@ typedef struct {
     ngx_rbtree_t                     rbtree;
     ngx_rbtree_node_t                sentinel;
     ngx_queue_t                      queue;    /* the latest first */
+    ngx_atomic_t                     dirty;
+    ngx_uint_t                       size;     /* nodes */
+    ngx_uint_t                       used;     /* of them, or were */
+    ngx_http_cardx_limit_node_t      nodes[1];
 } ngx_http_cardx_limit_shared_t;
 
 
@@ -51,7 +59,10 @@ static ngx_int_t ngx_http_cardx_limit_init_zone(ngx_shm_zone_t *zone,
     void *data);
 static void ngx_http_cardx_limit_insert(ngx_rbtree_node_t *temp,
     ngx_rbtree_node_t *node, ngx_rbtree_node_t *sentinel);
+static ngx_int_t ngx_http_cardx_limit_lock(ngx_http_cardx_limit_t *limit);
 static ngx_http_cardx_limit_node_t *ngx_http_cardx_limit_find(
+    ngx_http_cardx_limit_t *limit, ngx_str_t *network);
+static ngx_http_cardx_limit_node_t *ngx_http_cardx_limit_node(
     ngx_http_cardx_limit_t *limit, ngx_str_t *network);
 static void ngx_http_cardx_limit_drain(ngx_http_cardx_limit_t *limit,
     ngx_http_cardx_limit_node_t *ln);
@@ -192,6 +203,7 @@ ngx_http_cardx_limit_init_zone(ngx_shm_zone_t *zone, void *data)
 {
     ngx_http_cardx_limit_t  *olimit = data;
 
+    size_t                   size;
     ngx_http_cardx_limit_t  *limit;
 
     limit = zone->data;
@@ -211,22 +223,24 @@ ngx_http_cardx_limit_init_zone(ngx_shm_zone_t *zone, void *data)
         return NGX_OK;
     }
 
-    limit->shared = ngx_slab_alloc(limit->shpool,
-                                   sizeof(ngx_http_cardx_limit_shared_t));
+    /* everything there is, in one piece */
+
+    size = limit->shpool->pfree * ngx_pagesize;
+
+    limit->shared = ngx_slab_alloc(limit->shpool, size);
     if (limit->shared == NULL) {
         return NGX_ERROR;
     }
 
+    limit->shared->size = (size - offsetof(ngx_http_cardx_limit_shared_t,
+                                           nodes))
+                          / sizeof(ngx_http_cardx_limit_node_t);
+
+    /* whoever comes first empties it */
+
+    limit->shared->dirty = 1;
+
     limit->shpool->data = limit->shared;
-
-    /* a full zone forgets the oldest; that is no event */
-
-    limit->shpool->log_nomem = 0;
-
-    ngx_rbtree_init(&limit->shared->rbtree, &limit->shared->sentinel,
-                    ngx_http_cardx_limit_insert);
-
-    ngx_queue_init(&limit->shared->queue);
 
     return NGX_OK;
 }
@@ -278,6 +292,34 @@ ngx_http_cardx_limit_insert(ngx_rbtree_node_t *temp, ngx_rbtree_node_t *node,
 }
 
 
+static ngx_int_t
+ngx_http_cardx_limit_lock(ngx_http_cardx_limit_t *limit)
+{
+    ngx_http_cardx_limit_shared_t  *shared;
+
+    if (ngx_http_cardx_trylock(&limit->shpool->mutex) != NGX_OK) {
+        return NGX_BUSY;
+    }
+
+    shared = limit->shared;
+
+    if (shared->dirty) {
+        ngx_rbtree_init(&shared->rbtree, &shared->sentinel,
+                        ngx_http_cardx_limit_insert);
+
+        ngx_queue_init(&shared->queue);
+
+        shared->used = 0;
+
+        ngx_memory_barrier();
+
+        shared->dirty = 0;
+    }
+
+    return NGX_OK;
+}
+
+
 /* The zone is locked. */
 
 static ngx_http_cardx_limit_node_t *
@@ -311,6 +353,42 @@ ngx_http_cardx_limit_find(ngx_http_cardx_limit_t *limit, ngx_str_t *network)
     }
 
     return NULL;
+}
+
+
+/* A new one: if there is none left, that of who was refused the longest ago.
+ * The zone is locked, and dirty. */
+
+static ngx_http_cardx_limit_node_t *
+ngx_http_cardx_limit_node(ngx_http_cardx_limit_t *limit, ngx_str_t *network)
+{
+    ngx_queue_t                    *last;
+    ngx_http_cardx_limit_node_t    *ln;
+    ngx_http_cardx_limit_shared_t  *shared;
+
+    shared = limit->shared;
+
+    if (shared->used < shared->size) {
+        ln = &shared->nodes[shared->used++];
+
+    } else {
+        last = ngx_queue_last(&shared->queue);
+        ln = ngx_queue_data(last, ngx_http_cardx_limit_node_t, queue);
+
+        ngx_queue_remove(last);
+        ngx_rbtree_delete(&shared->rbtree, &ln->node);
+    }
+
+    ln->node.key = ngx_crc32_short(network->data, network->len);
+    ln->last = ngx_current_msec;
+    ln->excess = 0;
+    ln->len = (u_char) network->len;
+    ngx_memcpy(ln->data, network->data, network->len);
+
+    ngx_rbtree_insert(&shared->rbtree, &ln->node);
+    ngx_queue_insert_head(&shared->queue, &ln->queue);
+
+    return ln;
 }
 
 
@@ -377,13 +455,11 @@ ngx_http_cardx_limited(ngx_http_cardx_ctx_t *ctx)
     network.data = data;
     network.len = ngx_http_cardx_network(ctx->request, data);
 
-    if (network.len == 0) {
+    if (network.len == 0 || ngx_http_cardx_limit_lock(limit) != NGX_OK) {
         return 0;
     }
 
     seconds = 0;
-
-    ngx_shmtx_lock(&limit->shpool->mutex);
 
     ln = ngx_http_cardx_limit_find(limit, &network);
 
@@ -401,85 +477,68 @@ ngx_http_cardx_limited(ngx_http_cardx_ctx_t *ctx)
 }
 
 
-/*
- * The end of a request: was it refused?  Who leaves before a worker could
- * say so has cost as much.
- */
+/* The end of a request: was it refused?  Who leaves before a worker could say
+ * so has cost as much, unless Redis knows the key. */
+
+static ngx_uint_t
+ngx_http_cardx_limit_counts(ngx_http_cardx_ctx_t *ctx)
+{
+    switch (ctx->request->headers_out.status) {
+
+    case NGX_HTTP_NOT_FOUND:
+        return 1;
+
+    case 0:
+    case NGX_HTTP_CLIENT_CLOSED_REQUEST:
+        return ctx->status == NGX_HTTP_CARDX_MISS
+               || (ctx->status == NGX_HTTP_CARDX_PASS && !ctx->passing);
+
+    default:
+        return 0;
+    }
+}
+
 
 void
 ngx_http_cardx_limit_count(ngx_http_cardx_ctx_t *ctx)
 {
     u_char                        data[NGX_HTTP_CARDX_NETWORK];
     ngx_str_t                     network;
-    ngx_uint_t                    status;
-    ngx_queue_t                  *last;
     ngx_http_cardx_limit_t       *limit;
     ngx_http_cardx_limit_node_t  *ln;
 
     limit = ngx_http_cardx_limit_get(ctx);
 
-    if (limit == NULL) {
-        return;
-    }
-
-    status = ctx->request->headers_out.status;
-
-    if (status != NGX_HTTP_NOT_FOUND
-        && !(status == 0 && ctx->status == NGX_HTTP_CARDX_MISS))
-    {
+    if (limit == NULL || !ngx_http_cardx_limit_counts(ctx)) {
         return;
     }
 
     network.data = data;
     network.len = ngx_http_cardx_network(ctx->request, data);
 
-    if (network.len == 0) {
+    if (network.len == 0 || ngx_http_cardx_limit_lock(limit) != NGX_OK) {
         return;
     }
 
-    ngx_shmtx_lock(&limit->shpool->mutex);
+    limit->shared->dirty = 1;
+    ngx_memory_barrier();
 
     ln = ngx_http_cardx_limit_find(limit, &network);
 
     if (ln) {
         ngx_http_cardx_limit_drain(limit, ln);
+
         ngx_queue_remove(&ln->queue);
+        ngx_queue_insert_head(&limit->shared->queue, &ln->queue);
 
     } else {
-        ln = ngx_slab_alloc_locked(limit->shpool,
-                                   sizeof(ngx_http_cardx_limit_node_t));
-
-        while (ln == NULL && !ngx_queue_empty(&limit->shared->queue)) {
-
-            last = ngx_queue_last(&limit->shared->queue);
-            ln = ngx_queue_data(last, ngx_http_cardx_limit_node_t, queue);
-
-            ngx_queue_remove(last);
-            ngx_rbtree_delete(&limit->shared->rbtree, &ln->node);
-            ngx_slab_free_locked(limit->shpool, ln);
-
-            ln = ngx_slab_alloc_locked(limit->shpool,
-                                       sizeof(ngx_http_cardx_limit_node_t));
-        }
-
-        if (ln == NULL) {
-            goto done;
-        }
-
-        ln->node.key = ngx_crc32_short(network.data, network.len);
-        ln->last = ngx_current_msec;
-        ln->excess = 0;
-        ln->len = (u_char) network.len;
-        ngx_memcpy(ln->data, network.data, network.len);
-
-        ngx_rbtree_insert(&limit->shared->rbtree, &ln->node);
+        ln = ngx_http_cardx_limit_node(limit, &network);
     }
-
-    ngx_queue_insert_head(&limit->shared->queue, &ln->queue);
 
     ln->excess = ngx_min(ln->excess + 1000, limit->burst);
 
-done:
+    ngx_memory_barrier();
+    limit->shared->dirty = 0;
 
     ngx_shmtx_unlock(&limit->shpool->mutex);
 }

@@ -165,7 +165,9 @@ ngx_http_cardx_begin(ngx_http_request_t *r, ngx_http_cardx_path_e path,
     }
 
     (*ctx)->path = path;
-    (*ctx)->refusable = (path != NGX_HTTP_CARDX_AUTH);
+    (*ctx)->refusable = (path == NGX_HTTP_CARDX_CARD
+                         || path == NGX_HTTP_CARDX_THUMBNAIL
+                         || path == NGX_HTTP_CARDX_REDIRECT);
 
     return NGX_OK;
 }
@@ -477,7 +479,10 @@ ngx_http_cardx_send_tagged(ngx_http_request_t *r, ngx_str_t *type,
 
     etag = r->headers_out.etag->value;
 
-    h = ngx_http_cardx_find_header(r, &name, NULL);
+    /* If-Match comes first (13.2.2): then nginx's own filter looks at both */
+
+    h = r->headers_in.if_match ? NULL
+                               : ngx_http_cardx_find_header(r, &name, NULL);
 
     while (h) {
 

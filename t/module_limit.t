@@ -9,19 +9,25 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(sleep);
 
 use CardxTest::Edge;
 
+# A worker that takes what it is asked, and does not answer.
+my $silent = IO::Socket::INET->new(Listen => 100, LocalAddr => '127.0.0.1')
+    or die "listen: $!";
+my $silent_port = $silent->sockport;
+
 # Refusals run out so slowly that none does before the test wants it.
 my $edge = CardxTest::Edge->new(
     workers => 2,
     http => <<'END',
-    cardx_refusals rate=1r/m burst=5 size=32k;
+    cardx_refusals rate=1r/m burst=5 size=40k;
     cardx_private_log on;
 END
-    server => <<'END');
+    server => <<'END' =~ s/_PORT_/$silent_port/r);
         set_real_ip_from 127.0.0.1;
         real_ip_header X-Address;
 
@@ -31,6 +37,17 @@ END
         }
         location @refuse {
             return 404;
+        }
+        location @silent {
+            proxy_pass http://127.0.0.1:_PORT_;
+        }
+        location /silent/ {
+            cardx_card on;
+            cardx_fallback @silent;
+        }
+        location = /v1/updates {
+            cardx_auth on;
+            cardx_updates on;
         }
 END
 my $conf = CardxTest::Edge::read_file($edge->dir . '/nginx.conf');
@@ -97,6 +114,58 @@ is(get('192.0.2.1', "/q/$unknown")->{status}, 429, 'or as a code');
 is(get('192.0.2.3', "/c/$card?k=$unknown")->{status}, 299,
     'another address asks the worker');
 is(get('192.0.2.1', '/v1/x')->{status}, 401, 'tokens are not counted here');
+my %signed_in = (Authorization => 'Bearer ' . $edge->token->{token});
+is(get('192.0.2.1', '/v1/updates?since=0123456789abcdef.1', %signed_in)
+    ->{status}, 299, 'who is signed in is given what is new');
+
+# --- who leaves before the answer ------------------------------------------
+
+sub left { scalar grep { /^499 / }
+    split /\n/, CardxTest::Edge::read_file($edge->dir . '/access.log') }
+
+sub leave {
+    my ($address, $rest, %headers) = @_;
+    my $before = left();
+    for (1 .. 5) {
+        my $path = "/silent/$card$rest" . ($edge->new_key)[0];
+        my $client = $edge->connect;
+        print $client CardxTest::Edge::request_text('GET', $path,
+            { 'X-Address' => $address, %headers });
+        my $asked = $silent->accept;
+        close $client;
+        $asked->read(my $request, 4096);
+    }
+    ok(CardxTest::Edge::await(sub { left() == $before + 5 }), 'five leave');
+    return get($address, wrong())->{status};
+}
+
+is(leave('192.0.2.21', '?k='), 429, 'who leaves is counted: a card');
+is(leave('192.0.2.22', '?k=', Accept => 'text/html'), 429, 'a page');
+is(leave('192.0.2.23', '.vcf?k='), 429, 'a vCard');
+is(get('192.0.2.24', wrong())->{status}, 404, 'another address is not');
+
+# --- a process that is stopped while it has the lock -----------------------
+
+SKIP: {
+    my ($worker) = $edge->workers;
+    no warnings 'portable';
+    my @zones = map { hex((split /-/)[0]) } grep {
+        my ($from, $to) = /^(\w+)-(\w+) rw-s/;
+        defined $to && hex($to) - hex($from) == 40 * 1024;
+    } split /\n/, CardxTest::Edge::read_file("/proc/$worker/maps");
+    open my $memory, '+<:raw', "/proc/$worker/mem"
+        or skip "memory of nginx: $!", 3;
+    is(scalar @zones, 1, 'the zone of refusals');
+
+    # its first word is the lock
+    my $lock = sub { sysseek $memory, $zones[0], 0;
+        syswrite($memory, pack 'Q', $_[0]) == 8 or die "write: $!" };
+    $lock->($$);
+    is(get('192.0.2.1', wrong())->{status}, 404,
+        'one is stopped with the lock: nobody waits for it');
+    $lock->(0);
+    is(get('192.0.2.1', wrong())->{status}, 429, 'it goes on: limited again');
+}
 
 # --- what is one address ---------------------------------------------------
 
