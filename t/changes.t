@@ -145,6 +145,9 @@ $t->psql("begin; insert into cardx.users (user_id, password, data_key)
     from generate_series(1, $holders) i;
     insert into cardx.contacts (contact_id, user_id, card_id, owner_id, layer)
     select 'c' || user_id, user_id, '$cards[0]', '$anna->{user_id}', '\\x00'
+    from cardx.users where user_id like 'holder%';
+    insert into cardx.grants (card_id, holder_id, via, source, owner_id)
+    select '$cards[0]', user_id, 'key', 'test', '$anna->{user_id}'
     from cardx.users where user_id like 'holder%'; commit");
 
 sub told {
@@ -183,10 +186,13 @@ ok(quiet(), 'changed again and again while it runs');
 is(told($second), $holders, 'all have heard of the last change');
 
 # a small one does not wait for it
-$t->psql("insert into cardx.contacts (contact_id, user_id, card_id, owner_id,
-        layer)
+$t->psql("begin; insert into cardx.contacts (contact_id, user_id, card_id,
+        owner_id, layer)
     select 'd' || user_id, user_id, '$cards[1]', '$bela->{user_id}', '\\x00'
-    from cardx.users where user_id = 'holder' || lpad('1', 22, '0')");
+    from cardx.users where user_id = 'holder' || lpad('1', 22, '0');
+    insert into cardx.grants (card_id, holder_id, via, source, owner_id)
+    select '$cards[1]', user_id, 'key', 'test', '$bela->{user_id}'
+    from cardx.users where user_id = 'holder' || lpad('1', 22, '0'); commit");
 $xid = now_xid();
 change($anna, $cards[0], 'large');
 change($bela, $cards[1], 'small');

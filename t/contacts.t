@@ -296,6 +296,23 @@ unlike($dump, qr/fair|optics|The boss|Anna/, 'nothing of it is in clear');
 ok($t->psql("select encode(layer, 'escape') from cardx.contacts limit 1")
     !~ /fair|name/, 'the layer is sealed');
 
+# a number without country is of the country of the holder's own number
+my $german = { token => $t->register('+493012345678')->{access_token} };
+$id = $t->post('/v1/cards', card(name => { full => 'Dora' },
+    phones => { p => { number => '+49 30 555 0100' } }), $anna)
+    ->{json}{card_id};
+my $key = $draw->()->{key};
+for my $who (['equal: the spelling stays', $german, '030 5550100'],
+    ['another number in another country', $bela, '+49 30 555 0100']) {
+    my ($name, $by, $shown) = @$who;
+    my $entry = $t->post('/v1/contacts', { card_id => $id, key => $key }, $by)
+        ->{json}{contact_id};
+    $r = $t->patch("/v1/contacts/$entry", { own => { phones => { o => {
+        number => '030 5550100' } } }, pinned => [] }, $by);
+    is_deeply([map { $_->{number} } values %{ $r->{json}{card}{phones} }],
+        [$shown], $name) or diag($r->{body});
+}
+
 # an empty collection of the entry that stays hides nothing of the other
 my ($empty, $full) = map { $t->post('/v1/contacts', { own => card(
     name => { full => "Merged $_->[0]" }, phones => $_->[1]) }, $bela)

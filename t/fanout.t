@@ -75,6 +75,14 @@ is($t->redis('GET', 'cardx:q:' . CardxTest::hash_name($key)), 'x', 'as a denial'
 is(status($card, $other), 200, 'another key still opens');
 is($t->get("/q/$other")->{status}, 302, 'and leads there');
 
+# a card that no key opened was left out by a rebuild
+my $quiet = card('Quiet');
+ok(outbox_empty(), 'a card without keys');
+$t->redis('DEL', "cardx:card:{$quiet}");
+key($quiet);
+ok($t->wait_for(sub { $t->redis('HGET', "cardx:card:{$quiet}", 'v') }, 10),
+    'its first key brings it, before anybody fetches it');
+
 # a key whose projection never came
 $t->redis('HDEL', "cardx:card:{$card}", 'k:' . CardxTest::hash_name($other));
 $t->redis('DEL', 'cardx:q:' . CardxTest::hash_name($other));
@@ -247,10 +255,17 @@ $t->psql("insert into cardx.media (media_id, card_id, user_id, kind, type,
 $t->psql("insert into cardx.media_chunks values ('old', 0, '\\x00')");
 $t->psql("update cardx.cards set deleted_at = now() - interval '25 hours'
     where card_id = '$doomed'");
+my $untold = card('Untold');
+$t->psql("begin; update cardx.cards set deleted_at = now()
+    - interval '25 hours' where card_id = '$untold';
+    insert into cardx.outbox (effect, object, due_at)
+    values ('holders', '$untold', now() + interval '1 day'); commit");
 $t->kill9('fanout');
 
 ok($t->wait_for(sub { $t->psql("select count(*) from cardx.cards
     where card_id = '$doomed'") == 0 }, 10), 'a deleted card goes');
+is($t->psql("select count(*) from cardx.cards where card_id = '$untold'"), 1,
+    'not before its holders have been told');
 is($t->psql("select count(*) from cardx.card_keys where card_id = '$doomed'"),
     0, 'with its keys');
 for my $what ([ 'card_keys', 'key_id' ], [ 'registrations', 'registration_id' ],

@@ -149,6 +149,31 @@ $r = $save->($all, $bela);
 is($r->{status}, 200, 'until it is saved again');
 is("/v1/contacts/$r->{json}{contact_id}", $contact, 'in the same contact');
 
+# --- who may not see it hears nothing of it ---------------------------------
+
+my $heard = sub {
+    my ($who) = @_;
+    return $t->psql("select xid from cardx.user_log where kind = 'contact'
+        and user_id = '$who{$who}{user_id}'");
+};
+my $change = sub {
+    $t->patch("/v1/cards/$id", { titles => { t => { name => $_[0] } } },
+        $anna);
+    ok($t->wait_for(sub { !$t->psql("select count(*) from cardx.outbox
+        where effect = 'holders'") }, 20), 'the card changes');
+};
+my %before = map { $_ => $heard->($_) } qw(bela carl);
+$change->('one');
+isnt($heard->($_), $before{$_}, "$_, who holds it, is told")
+    for qw(bela carl);
+$t->delete("/v1/cards/$id/holders/$who{bela}{user_id}", undef, $anna);
+%before = map { $_ => $heard->($_) } qw(bela carl);
+$change->('two');
+is($heard->('bela'), $before{bela}, 'from whom it was taken back, is not');
+isnt($heard->('carl'), $before{carl}, 'others are');
+$t->delete("/v1/cards/$id/blocks/$who{bela}{user_id}", undef, $anna);
+$save->($all, $bela);
+
 # --- at the same time ------------------------------------------------------
 
 for my $round (1 .. 5) {

@@ -106,6 +106,9 @@ subtest 'by every call' => sub {
     $t->psql("select cardx.match_again('$a->{user_id}')");
     settled();
     is(entry($a, $id)->{live}, undef, 'and matching does not bring it back');
+    is($t->delete("/v1/cards/$b->{card_id}/blocks/$a->{user_id}", undef,
+        $b->{token})->{status}, 204, 'the owner lifts the block');
+    shows($a, $id, $b, 'then they know each other again');
 };
 
 

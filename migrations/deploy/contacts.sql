@@ -235,13 +235,6 @@ $$;
 CREATE TRIGGER log_change AFTER INSERT OR UPDATE OR DELETE ON cardx.grants
     FOR EACH ROW EXECUTE FUNCTION cardx.log_grant();
 
--- The key of the current user's layers, wrapped by the master key.
-CREATE FUNCTION cardx.contact_key() RETURNS bytea
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp
-    RETURN (SELECT u.data_key FROM cardx.users u
-            WHERE u.user_id = cardx.current_user_id());
-
 -- Contacts of the current user with what is live behind them.  wanted: one of
 -- them; else a page, after `after` in the order of the list; with_deleted:
 -- true: those that can be had back; false: those that are not deleted; null:
@@ -599,7 +592,7 @@ DECLARE
     signature text;
 BEGIN
     FOREACH signature IN ARRAY ARRAY[
-        'contact_key()', 'contact_read(text, text, boolean, integer)',
+        'contact_read(text, text, boolean, integer)',
         'contact_save(text, text, bytea, bytea, bytea, integer)',
         'contact_join(text, text)', 'contact_part(text, text, text)',
         'contact_medium(text, text)',

@@ -217,7 +217,8 @@ $$;
 
 -- Writes the logs of the next holders and gives their ids; ends the fan-out
 -- when nothing is left to write or to tell.  A tombstone stays one: only who
--- restores a contact undoes it.
+-- restores a contact undoes it.  Who has no grant any more is told nothing:
+-- that a card changes is the business of those who may see it.
 CREATE FUNCTION cardx.fanout_write(wanted text, page integer)
     RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -235,6 +236,9 @@ BEGIN
             WHERE c.card_id = wanted AND c.user_id > f.after
                 AND (f.until IS NULL OR c.user_id <= f.until)
                 AND c.deleted_at IS NULL
+                AND EXISTS (SELECT FROM cardx.grants g
+                            WHERE g.card_id = wanted
+                                AND g.holder_id = c.user_id)
             ORDER BY c.user_id
             LIMIT page),
         logged AS (

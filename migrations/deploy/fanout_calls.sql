@@ -228,7 +228,8 @@ BEGIN
         SELECT c.card_id FROM cardx.cards c
         WHERE c.deleted_at < now() - interval '1 day'
             AND NOT EXISTS (SELECT FROM cardx.outbox o
-                            WHERE o.effect = 'card' AND o.object = c.card_id)
+                            WHERE o.effect IN ('card', 'holders')
+                                AND o.object = c.card_id)
         LIMIT least(page, 20) FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS n = ROW_COUNT;
 

@@ -161,6 +161,24 @@ CREATE FUNCTION cardx.match_again(its_user text) RETURNS void
         SELECT cardx.outbox_add('match', its_user);
     END;
 
+-- Who knows each other may have the card again.
+CREATE FUNCTION cardx.match_unblocked() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM cardx.cards c
+               WHERE c.card_id = old.card_id AND c.deleted_at IS NULL)
+    THEN
+        PERFORM cardx.match_again(old.owner_id);
+    END IF;
+
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER match_unblocked AFTER DELETE ON cardx.blocks
+    FOR EACH ROW EXECUTE FUNCTION cardx.match_unblocked();
+
 -- What a user's numbers are hashed with.
 CREATE FUNCTION cardx.match_account(its_user text)
     RETURNS TABLE (phone text, locale text, epoch integer, data_key bytea)
@@ -621,7 +639,7 @@ DECLARE
 BEGIN
     FOREACH signature IN ARRAY ARRAY[
         'own_card(text)', 'match_user()', 'match_again(text)',
-        'match_account(text)', 'match_me()',
+        'match_unblocked()', 'match_account(text)', 'match_me()',
         'match_write(text[], text[], bytea[], bytea[], bytea[], boolean[], '
             'integer, integer)',
         'match_stale(text, integer, integer)',

@@ -12,7 +12,6 @@ DROP FUNCTION cardx.contact_part(text, text, text);
 DROP FUNCTION cardx.contact_join(text, text);
 DROP FUNCTION cardx.contact_save(text, text, bytea, bytea, bytea, integer);
 DROP FUNCTION cardx.contact_read(text, text, boolean, integer);
-DROP FUNCTION cardx.contact_key();
 DROP TRIGGER log_change ON cardx.grants;
 DROP FUNCTION cardx.log_grant();
 DROP FUNCTION cardx.grant_fields(text, text);

@@ -11,7 +11,7 @@
 #include "cx_buf.h"
 #include "cx_etag.h"
 #include "cx_jscontact.h"
-#include "phone.h"
+#include "match_keys.h"
 
 #define ABOUT_LAYER "contact"
 #define ABOUT_SEEN "seen"
@@ -53,14 +53,16 @@ cx_book_open(cx_request_t *r)
     talloc_set_destructor(book, wipe);
     book->r = r;
     book->rules.number = number;
-    book->rules.data = r->api->settings->default_region;
 
-    if (cx_pg_text(result, 0, 0) == NULL) {
+    if (PQntuples(result) == 0) {
         cx_answer_header(r, "WWW-Authenticate", "Bearer");
         cx_problem(r, 401, "unauthorized", "This account is gone.");
         return NULL;
     }
 
+    cx_account_region(r->api->settings, cx_pg_text(result, 0, 1),
+                      cx_pg_text(result, 0, 2), book->region);
+    book->rules.data = book->region[0] != '\0' ? book->region : NULL;
     wrapped = cx_pg_bytes(r, result, 0, 0, &len);
     key = NULL;
 

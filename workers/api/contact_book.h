@@ -21,6 +21,7 @@ typedef struct {
     cx_request_t *r;
     unsigned char key[32];       /* wiped with the book */
     unsigned char token_key[32]; /* the same */
+    char region[3];              /* of numbers without a country, or "" */
     cx_merge_rules_t rules;
     cx_match_t *match; /* what was written so far, or NULL */
 } cx_book_t;

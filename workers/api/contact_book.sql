@@ -1,8 +1,10 @@
 -- What calls on contacts have in common.  Row-level security leaves only the
 -- request's own user's.
 
+-- The key of the user's layers, and where numbers without a country belong.
 -- name: contact_key
-select cardx.contact_key();
+select data_key, phone, locale
+from cardx.match_me();
 
 -- name: contact_read
 select contact_id, revision, layer, deleted, own_media, card_id, owner_id,

@@ -40,7 +40,8 @@ effects as (
     union all
     select cardx.outbox_add('card', $1)
     from key
-    where $6 <> '' and not exists (select from live where view = $6))
+    where not exists (select from live)
+        or ($6 <> '' and not exists (select from live where view = $6)))
 select k.key_id,
     to_char(k.drawn_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
     to_char(k.expires_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),

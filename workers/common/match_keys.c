@@ -40,20 +40,20 @@ region_of_locale(const char *locale, char out[3])
 }
 
 
-static void
-set_region(cx_match_keys_t *keys, const cx_settings_t *settings,
-           const char *locale)
+void
+cx_account_region(const cx_settings_t *settings, const char *phone,
+                  const char *locale, char out[3])
 {
-    if (keys->phone[0] != '\0'
-        && cx_phone_region(keys->phone, keys->region) == 0) {
+    out[0] = '\0';
+
+    if (phone != NULL && cx_phone_region(phone, out) == 0) {
         return;
     }
 
-    region_of_locale(locale, keys->region);
+    region_of_locale(locale, out);
 
-    if (keys->region[0] == '\0' && settings->default_region != NULL) {
-        snprintf(keys->region, sizeof(keys->region), "%s",
-                 settings->default_region);
+    if (out[0] == '\0' && settings->default_region != NULL) {
+        snprintf(out, 3, "%s", settings->default_region);
     }
 }
 
@@ -96,7 +96,7 @@ cx_match_keys(TALLOC_CTX *ctx, const cx_settings_t *settings,
     keys->epoch = talloc_strdup(keys, epoch);
     snprintf(keys->phone, sizeof(keys->phone), "%s",
              phone != NULL ? phone : "");
-    set_region(keys, settings, locale);
+    cx_account_region(settings, phone, locale, keys->region);
 
     key_len = 0;
     data_key = cx_derive(settings, "data-key", key)

@@ -18,6 +18,12 @@
 
 #define CX_MATCH_HASH 16 /* bytes of an HMAC-SHA-256 */
 
+/* The region of numbers without a country in an account's book: of its own
+ * number, else of its locale, else as the settings say; "" if none of them
+ * says any.  phone and locale may be NULL. */
+void cx_account_region(const cx_settings_t *settings, const char *phone,
+                       const char *locale, char out[3]);
+
 /* What the numbers of one user are hashed and sealed with.  Cleansed when it
  * is freed. */
 typedef struct {
