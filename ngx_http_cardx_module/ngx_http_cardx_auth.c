@@ -81,12 +81,12 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 
     ctx->path = NGX_HTTP_CARDX_AUTH;
 
-    ctx->token = ngx_palloc(r->pool, sizeof(cx_token_t));
+    ctx->token = ngx_pcalloc(r->pool, sizeof(cx_token_t));
     if (ctx->token == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (clcf->events) {
+    if (r->content_handler == ngx_http_cardx_events_handler) {
 
         /* a stream asks when it listens, and again whenever it has to */
 

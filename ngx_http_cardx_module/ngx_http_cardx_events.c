@@ -55,6 +55,17 @@ ngx_http_cardx_events_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    if (ctx->token == NULL || ctx->auth == NGX_HTTP_CARDX_AUTH_REFUSED) {
+
+        /* a subrequest, or another rule has let it pass ("satisfy any") */
+
+        if (r->headers_out.www_authenticate) {
+            r->headers_out.www_authenticate->hash = 1;
+        }
+
+        return NGX_HTTP_UNAUTHORIZED;
+    }
+
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
     s = ngx_pcalloc(r->pool, sizeof(ngx_http_cardx_stream_t));

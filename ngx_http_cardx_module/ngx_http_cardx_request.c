@@ -90,6 +90,15 @@ ngx_http_cardx_create_ctx(ngx_http_request_t *r)
         return ctx;
     }
 
+    if (r->pool != r->main->pool) {
+
+        /* which goes before the request, and its cleanups, do */
+
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "cardx_changes leads to a location of this module");
+        return NULL;
+    }
+
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_cardx_ctx_t));
     if (ctx == NULL) {
         return NULL;

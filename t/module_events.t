@@ -1,0 +1,163 @@
+#!/usr/bin/perl
+# Streams of events at the edge alone: who may not have one, where nobody
+# would expect one, and workers that do not answer as they should.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::SHA qw(hmac_sha256 sha256);
+use IO::Select;
+use IO::Socket::INET;
+use MIME::Base64 qw(decode_base64url);
+use Test::More;
+use Time::HiRes qw(time);
+
+use CardxTest::Edge;
+
+my $PATIENCE = 30;
+my $EPOCH = '0123456789abcdef';
+
+# The worker that is asked what a stream has missed is this test.
+my $worker = IO::Socket::INET->new(Listen => 511, LocalAddr => '127.0.0.1')
+    or die "listen: $!";
+my $port = $worker->sockport;
+
+my $edge = CardxTest::Edge->new(server => <<"END");
+        location = /v1/events {
+            cardx_auth on;
+            cardx_events on;
+            cardx_changes /-/changes;
+            cardx_heartbeat 1s;
+        }
+        location = /-/changes {
+            internal;
+            subrequest_output_buffer_size 64k;
+            proxy_pass http://127.0.0.1:$port/changes?\$args;
+        }
+
+        location = /if {
+            cardx_auth on;
+            cardx_events on;
+            cardx_changes /-/changes;
+            if (\$arg_x) {
+                set \$x 1;
+            }
+        }
+        location = /any {
+            satisfy any;
+            allow all;
+            cardx_auth on;
+            cardx_events on;
+            cardx_changes /-/changes;
+        }
+        location = /mirrored {
+            mirror /v1/events;
+            proxy_pass http://127.0.0.1:$port/;
+        }
+        location = /asks {
+            auth_request /v1/events;
+        }
+        location = /loop {
+            cardx_auth on;
+            cardx_events on;
+            cardx_changes /c/x;
+        }
+END
+
+my $token = $edge->token;
+my %mine = (Authorization => "Bearer $token->{token}");
+
+# --- a worker, and a client ----------------------------------------------------
+
+# What nginx asks of the worker next: {socket, path}; nothing, if not soon.
+sub asked {
+    my ($seconds) = @_;
+    IO::Select->new($worker)->can_read($seconds // $PATIENCE) or return;
+    my $socket = $worker->accept or die "accept: $!";
+    my $text = '';
+    while ($text !~ /\r\n\r\n/) {
+        sysread $socket, $text, 8192, length $text or last;
+    }
+    my ($path) = $text =~ /^GET (\S+)/;
+    return { socket => $socket, path => $path };
+}
+
+sub answer {
+    my ($asked, $status, $body) = @_;
+    $body //= '';
+    print { $asked->{socket} } "HTTP/1.0 $status X\r\nContent-Length: "
+        . length($body) . "\r\n\r\n$body";
+    close $asked->{socket};
+}
+
+# A stream is at this xid, or is told of these news between.
+sub up_to {
+    my ($xid, @news) = @_;
+    return time_left() . " 0 $EPOCH.$xid\n" . join '', map {
+        "id: $EPOCH.$xid\nevent: change\ndata: {\"id\":\"$_\"}\n\n" } @news;
+}
+
+sub time_left { int(time) + 600 }
+
+sub ask {
+    my ($path, %headers) = @_;
+    my $socket = $edge->connect or die "connect: $!";
+    print $socket CardxTest::Edge::request_text('GET', $path, \%headers);
+    return { socket => $socket, text => '' };
+}
+
+# Reads until the code says that it is enough.
+sub heard {
+    my ($stream, $code) = @_;
+    my $end = time + $PATIENCE;
+    while (time < $end) {
+        return 1 if $code->($stream->{text});
+        next unless IO::Select->new($stream->{socket})->can_read(0.1);
+        sysread $stream->{socket}, $stream->{text}, 65536,
+            length $stream->{text} or $stream->{ended} = 1;
+        return $code->($stream->{text}) if $stream->{ended};
+    }
+    return 0;
+}
+
+sub status {
+    my ($stream) = @_;
+    heard($stream, sub { $_[0] =~ /\r\n\r\n/ });
+    return ($stream->{text} =~ m{^HTTP/1\.1 (\d+)})[0] // 0;
+}
+
+# --- where nobody would expect one ---------------------------------------------
+
+my $r = $edge->get('/any', {});
+is($r->{status}, 401, 'another rule lets it pass: still whose would it be');
+is($r->{headers}{'www-authenticate'}, 'Bearer', 'and how to say so');
+is($edge->get('/any', { Authorization => 'Bearer x' })->{status}, 401,
+    'with a token that is none');
+is($edge->get('/any?ticket=x')->{status}, 401, 'or a ticket');
+is($edge->get('/asks', \%mine)->{status}, 401, 'auth_request');
+my $client = ask('/mirrored', %mine);
+answer(asked(), 200, 'mirrored');
+is(status($client), 200, 'mirror');
+is($edge->get('/c/x')->{status}, 404, 'nginx is still there');
+
+my $stream = ask('/loop', %mine);
+is(status($stream), 503, 'changes that lead to the module itself');
+like($edge->error_log, qr/cardx_changes leads to a location of this module/,
+    'are told of');
+
+my $raw = decode_base64url($token->{token});
+my $ticket = substr($raw, 0, 20) . sha256($raw);
+$ticket .= substr hmac_sha256("E$ticket", $edge->{id_key}), 0, 5;
+$ticket = CardxTest::Edge::base64url($ticket);
+for my $path ('/v1/events?', '/if?', '/if?x=1&') {
+    $stream = ask("${path}ticket=$ticket");
+    my $asked = asked();
+    answer($asked, 200, up_to(10)) if $asked;
+    is(status($stream), 200, "a ticket: $path");
+}
+
+$edge->finish;
+done_testing;
