@@ -12,11 +12,13 @@
 
 #define CX_CARD_TEXT_MAX 8192   /* bytes of one string */
 #define CX_CARD_BYTES_MAX 65536 /* bytes of a whole card */
+#define CX_CARD_ITEMS_MAX 1000  /* members or elements of any part of it */
 #define CX_FIELDS_MAX 100       /* entries of a list of fields */
 
 /* Checks a Card: @type and version present and right ("Card", "1.0"), uid a
  * string if present, the types of every property that RFC 9553 names, ids of
- * items by its 1.4.1, strings not over-long.  Unknown properties pass.  A
+ * items by its 1.4.1, strings not over-long, nothing with more members than
+ * can be compared with each other.  Unknown properties pass.  A
  * missing @type, version or uid is put in (uid: urn:uuid, drawn).  NULL if
  * all is well, else a sentence for the client that names the place by JSON
  * pointer, owned by ctx. */

@@ -104,6 +104,10 @@ check_limits(TALLOC_CTX *ctx, const cx_json_t *json, const path_t *path,
         return refuse(ctx, path, "the text is too long.");
     }
 
+    if (json->n > CX_CARD_ITEMS_MAX) {
+        return refuse(ctx, path, "there are too many of them.");
+    }
+
     if (depth > DEPTH_MAX) {
         return refuse(ctx, NULL, "it is nested too deeply.");
     }

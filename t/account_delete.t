@@ -45,6 +45,11 @@ is($t->request('DELETE', '/v1/me', { password => $bob->{initial_password} },
     \%anna)->{status}, 403, "another's");
 is($t->get('/v1/me', undef, \%anna)->{status}, 200, 'she is still there');
 
+# what counts against a number of somebody else's outlives her
+my %to_other = (phone => '+8613800138099', method => 'sms-down');
+is($t->post('/v1/me/phone', \%to_other, \%anna)->{status}, 202,
+    'she tries the number of somebody');
+
 # --- erased -------------------------------------------------------------------
 
 # whoever holds it sees it go at once
@@ -61,6 +66,8 @@ is($t->get("$at/photo", undef, \%key)->{status}, 404, 'the photo');
 is($t->get($drawn->{thumbnail})->{status}, 404, 'the thumbnail');
 is($t->get("/q/$drawn->{key}")->{status}, 404, 'the code');
 is($t->get('/v1/me', undef, \%bob)->{status}, 200, 'others are not touched');
+is($t->post('/v1/me/phone', \%to_other, \%bob)->{status}, 429,
+    'nor is the limit of a number that is not hers');
 
 # --- nowhere ------------------------------------------------------------------
 

@@ -283,7 +283,25 @@ is($t->psql('select cardx.contact_sweep(10)'), 1, 'then it is erased');
 is($said->($t->post("$own/restore", undef, $bela)), '404 not_found',
     'for good');
 
+# the owner does not see who has deleted it, who in turn does not see the card
+my $gone = $t->post("/v1/contacts/$twin->{contact_id}/merge", { with =>
+    $t->post('/v1/contacts', { own => card(name => { full => 'Long' }),
+        note => 'x' x 5000 }, $bela)->{json}{contact_id} }, $bela);
+is($said->($gone), '200 ', 'notes that fit into one are joined');
+is($said->($t->post("/v1/contacts/$twin->{contact_id}/merge", { with =>
+    $t->post('/v1/contacts', { own => card(name => { full => 'Longer' }),
+        note => 'y' x 5000 }, $bela)->{json}{contact_id} }, $bela)),
+    '409 too_much_together', 'others are not');
+is($t->patch("/v1/contacts/$twin->{contact_id}", { tags => ['t'] }, $bela)
+    ->{status}, 200, 'and the entry stays one that can be written');
+
 $t->delete($contact, undef, $bela);
+$r = $t->get('/v1/contacts?deleted=true', undef, $bela);
+my ($deleted) = grep { "/v1/contacts/$_->{contact_id}" eq $contact }
+    @{ $r->{json}{items} };
+ok($deleted, 'a card in the list of those deleted');
+is_deeply([grep { exists $deleted->{$_} } qw(live owner card_id)], [],
+    'is not shown: its owner does not see the holder');
 $r = $t->post('/v1/contacts', { card_id => $id, key => $all->{key} }, $bela);
 is($r->{status}, 200, 'a card that is saved after it was deleted');
 is($r->{json}{note}, 'at the fair', 'brings its note back');

@@ -354,10 +354,14 @@ subtest 'Redis away' => sub {
     my $card_id = card($me, phones => { x => { number => $me->{phone} } });
     my ($id, $code) = started($me, my $new = number());
     $t->signal('redis', 'STOP');
-    is_problem(verify($me, $id, code => $code), 503, 'not_yet_in_force',
+    my $again = sub { verify($me, $id, code => $code,
+        headers => { 'Idempotency-Key' => 'once' }) };
+    is_problem($again->(), 503, 'not_yet_in_force',
         'done, but a card may still show the old number');
+    is_problem($again->(), 503, 'not_yet_in_force',
+        'as it says again, whatever the Idempotency-Key');
     $t->thaw_redis;
-    $t->wait_for(sub { verify($me, $id, code => $code)->{status} == 200 }, 20);
+    $t->wait_for(sub { $again->()->{status} == 200 }, 20);
     is(card_of($me, $card_id)->{card}{phones}{x}{number}, $new, 'repeated');
     is(card_of($me, $card_id)->{revision}, 2, 'changed once');
 };

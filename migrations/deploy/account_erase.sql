@@ -10,6 +10,8 @@ COMMENT ON COLUMN cardx.users.erased_at IS
     'Deleted then: a row without content, until its cards are swept';
 CREATE INDEX users_erased ON cardx.users (erased_at)
     WHERE erased_at IS NOT NULL;
+GRANT SELECT (erased_at) ON cardx.users TO cardx_api;
+CREATE INDEX sms_recipient ON cardx.sms (recipient);
 
 -- Locks the current user's account, if the password that was compared still
 -- is its_password.  No row: it is not.  What must be denied at the edge:
@@ -46,7 +48,9 @@ END
 $$;
 
 -- Erases the rest, once the cards are.  Registrations stay for a day, as
--- counts of their address, without the number.
+-- counts of their address without the number, and of numbers of others that
+-- it was tried to change to.  What the cards granted goes with their rows:
+-- there may be very many of them, and they show nothing any more.
 CREATE FUNCTION cardx.account_erase_end() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -64,8 +68,7 @@ BEGIN
 
     UPDATE cardx.terminals t SET name = '' WHERE t.user_id = its_user;
 
-    DELETE FROM cardx.grants g
-    WHERE g.holder_id = its_user OR g.owner_id = its_user;
+    DELETE FROM cardx.grants g WHERE g.holder_id = its_user;
     DELETE FROM cardx.blocks b
     WHERE b.holder_id = its_user OR b.owner_id = its_user;
     DELETE FROM cardx.matches m WHERE its_user IN (m.lower_id, m.higher_id);
@@ -81,7 +84,8 @@ BEGIN
     WHERE p.subject IN (its_user, its_phone);
     DELETE FROM cardx.sms m WHERE m.recipient = its_phone;
     UPDATE cardx.registrations r
-    SET phone = '', user_id = NULL, finished_at = coalesce(finished_at, now())
+    SET phone = CASE WHEN r.phone = its_phone THEN '' ELSE r.phone END,
+        user_id = NULL, finished_at = coalesce(finished_at, now())
     WHERE r.phone = its_phone OR r.user_id = its_user;
 
     UPDATE cardx.users u
@@ -93,7 +97,7 @@ BEGIN
     -- last: what is above has written into them
     DELETE FROM cardx.user_log l WHERE l.user_id = its_user;
     DELETE FROM cardx.outbox o
-    WHERE o.effect IN ('match', 'wake') AND o.object = its_user;
+    WHERE o.effect = 'match' AND o.object = its_user;
 END
 $$;
 

@@ -57,20 +57,32 @@ CREATE FUNCTION cardx.log_epoch() RETURNS text
                 'cardx.user_log'::regclass::oid), 'UTF8')), 'hex'), 16)
             FROM cardx.log_state s);
 
--- Notes a change in a user's log, as part of the caller's transaction.
--- its_op: 'put' or 'delete'.
-CREATE FUNCTION cardx.log_add(its_user text, its_kind text, its_object text,
-                              its_op text)
+-- Notes changes of one kind in users' logs, as part of the caller's
+-- transaction: an object for each user.  its_op: 'put' or 'delete'.
+CREATE FUNCTION cardx.log_add_all(its_users text[], its_kind text,
+                                  its_objects text[], its_op text)
     RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         INSERT INTO cardx.user_log AS l
             (user_id, kind, object_id, op, xid, changed_at)
-        VALUES (its_user, its_kind, its_object, its_op, pg_current_xact_id(),
-                now())
+        SELECT n.user_id, its_kind, n.object_id, its_op, pg_current_xact_id(),
+            now()
+        FROM unnest(its_users, its_objects) n (user_id, object_id)
+        ORDER BY n.user_id, n.object_id
         ON CONFLICT (user_id, kind, object_id) DO UPDATE
             SET op = excluded.op, xid = excluded.xid,
                 changed_at = excluded.changed_at;
+    END;
+
+-- Notes a change in one user's log.
+CREATE FUNCTION cardx.log_add(its_user text, its_kind text, its_object text,
+                              its_op text)
+    RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT cardx.log_add_all(ARRAY[its_user], its_kind, ARRAY[its_object],
+                                 its_op);
     END;
 
 -- What is logged where it is written, so that nobody can forget it.  A card
@@ -169,7 +181,9 @@ DECLARE
     signature text;
 BEGIN
     FOREACH signature IN ARRAY ARRAY['log_epoch()',
-        'log_add(text, text, text, text)', 'log_card()', 'log_terminal()',
+        'log_add(text, text, text, text)',
+        'log_add_all(text[], text, text[], text)', 'log_card()',
+        'log_terminal()',
         'log_account()', 'log_drop()']
     LOOP
         EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',

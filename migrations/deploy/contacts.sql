@@ -216,30 +216,41 @@ CREATE TRIGGER log_update AFTER UPDATE OF revision, card_id ON cardx.contacts
     EXECUTE FUNCTION cardx.log_contact();
 
 -- So does what its live card shows: with each grant that comes, ends or
--- shows something else.
+-- shows something else.  Once per statement, since a card may have very many
+-- holders; those of a deleted card are told by its fan-out.
 CREATE FUNCTION cardx.log_grant() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    its cardx.grants := CASE WHEN tg_op = 'DELETE' THEN old ELSE new END;
 BEGIN
-    PERFORM cardx.log_add(c.user_id, 'contact', c.contact_id, 'put')
-    FROM cardx.contacts c
-    JOIN cardx.users u USING (user_id)
-    WHERE c.user_id = its.holder_id AND c.card_id = its.card_id
-        AND c.deleted_at IS NULL;
+    PERFORM cardx.log_add_all(array_agg(h.user_id), 'contact',
+                              array_agg(h.contact_id), 'put')
+    FROM (SELECT DISTINCT c.user_id, c.contact_id
+          FROM touched g
+          JOIN cardx.cards k ON k.card_id = g.card_id AND k.deleted_at IS NULL
+          JOIN cardx.contacts c ON c.user_id = g.holder_id
+              AND c.card_id = g.card_id AND c.deleted_at IS NULL
+          JOIN cardx.users u ON u.user_id = c.user_id) h
+    HAVING count(*) > 0;
     RETURN NULL;
 END
 $$;
 
-CREATE TRIGGER log_change AFTER INSERT OR UPDATE OR DELETE ON cardx.grants
-    FOR EACH ROW EXECUTE FUNCTION cardx.log_grant();
+CREATE TRIGGER log_insert AFTER INSERT ON cardx.grants
+    REFERENCING NEW TABLE AS touched
+    FOR EACH STATEMENT EXECUTE FUNCTION cardx.log_grant();
+CREATE TRIGGER log_update AFTER UPDATE ON cardx.grants
+    REFERENCING NEW TABLE AS touched
+    FOR EACH STATEMENT EXECUTE FUNCTION cardx.log_grant();
+CREATE TRIGGER log_delete AFTER DELETE ON cardx.grants
+    REFERENCING OLD TABLE AS touched
+    FOR EACH STATEMENT EXECUTE FUNCTION cardx.log_grant();
 
 -- Contacts of the current user with what is live behind them.  wanted: one of
 -- them; else a page, after `after` in the order of the list; with_deleted:
 -- true: those that can be had back; false: those that are not deleted; null:
 -- whatever is stored.  fields: JSON, as the grants show the card; card null:
--- there is none (any more).
+-- there is none (any more), or the contact is deleted: the owner does not see
+-- its holder, so the holder does not see the card.
 CREATE FUNCTION cardx.contact_read(wanted text, after text,
                                    with_deleted boolean, page integer)
     RETURNS TABLE (contact_id text, revision bigint, layer bytea,
@@ -313,7 +324,7 @@ BEGIN
         FROM cardx.cards k
         JOIN cardx.users u ON u.user_id = k.user_id
         WHERE c.card_id IS NOT NULL AND k.card_id = c.card_id
-            AND k.deleted_at IS NULL
+            AND c.deleted_at IS NULL AND k.deleted_at IS NULL
             AND EXISTS (SELECT FROM cardx.grants g
                         WHERE g.card_id = k.card_id AND g.holder_id = me)
         ) k ON true
@@ -337,6 +348,11 @@ DECLARE
     its cardx.card_keys;
     there cardx.contacts;
 BEGIN
+    -- the card before its keys, as everywhere
+    PERFORM FROM cardx.cards c
+    WHERE c.card_id = its_card AND c.deleted_at IS NULL
+    FOR SHARE;
+
     -- against a key that is being revoked, with its grants
     SELECT * INTO its FROM cardx.card_keys k
     WHERE k.key_hash = its_key AND k.card_id = its_card
@@ -386,9 +402,11 @@ END
 $$;
 
 -- Joins `other` into `kept`, or takes them apart again; both belong to the
--- current user.  The card that is followed goes along.  False: they follow
+-- current user.  The card that is followed goes along; one that shows nothing
+-- any more is not followed.  moved: the card that went.  No row: they follow
 -- two cards, or are not (as) there.
-CREATE FUNCTION cardx.contact_join(kept text, other text) RETURNS boolean
+CREATE FUNCTION cardx.contact_join(kept text, other text)
+    RETURNS TABLE (moved text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -406,10 +424,16 @@ BEGIN
     SELECT * INTO o FROM cardx.contacts c
     WHERE c.contact_id = other AND c.user_id = me AND c.deleted_at IS NULL;
 
-    IF k.contact_id IS NULL OR o.contact_id IS NULL OR kept = other
-        OR (k.card_id IS NOT NULL AND o.card_id IS NOT NULL)
-    THEN
-        RETURN false;
+    IF k.contact_id IS NULL OR o.contact_id IS NULL OR kept = other THEN
+        RETURN;
+    END IF;
+
+    IF EXISTS (SELECT FROM cardx.grant_fields(o.card_id, me)) THEN
+        IF EXISTS (SELECT FROM cardx.grant_fields(k.card_id, me)) THEN
+            RETURN;
+        END IF;
+
+        moved := o.card_id;
     END IF;
 
     UPDATE cardx.contacts c
@@ -417,13 +441,13 @@ BEGIN
         updated_at = now(), card_id = NULL, owner_id = NULL
     WHERE c.contact_id = other;
 
-    IF o.card_id IS NOT NULL THEN
+    IF moved IS NOT NULL THEN
         UPDATE cardx.contacts c
         SET card_id = o.card_id, owner_id = o.owner_id, seen = NULL
         WHERE c.contact_id = kept;
     END IF;
 
-    RETURN true;
+    RETURN NEXT;
 END
 $$;
 

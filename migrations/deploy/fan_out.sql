@@ -28,22 +28,25 @@ COMMENT ON COLUMN cardx.outbox.object IS
     'card, holders: card_id; terminal: <user_id>/<terminal_id>; thumbnail: '
     'thumbnail_id; sms: sms_id; wake: <user_id>/<xid>';
 
-CREATE OR REPLACE FUNCTION cardx.log_add(its_user text, its_kind text,
-                                         its_object text, its_op text)
+CREATE OR REPLACE FUNCTION cardx.log_add_all(its_users text[], its_kind text,
+                                             its_objects text[], its_op text)
     RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         INSERT INTO cardx.user_log AS l
             (user_id, kind, object_id, op, xid, changed_at)
-        VALUES (its_user, its_kind, its_object, its_op, pg_current_xact_id(),
-                now())
+        SELECT n.user_id, its_kind, n.object_id, its_op, pg_current_xact_id(),
+            now()
+        FROM unnest(its_users, its_objects) n (user_id, object_id)
+        ORDER BY n.user_id, n.object_id
         ON CONFLICT (user_id, kind, object_id) DO UPDATE
             SET op = excluded.op, xid = excluded.xid,
                 changed_at = excluded.changed_at;
 
-        -- a row of this transaction alone: nobody waits for it
+        -- rows of this transaction alone: nobody waits for them
         INSERT INTO cardx.outbox (effect, object)
-        VALUES ('wake', its_user || '/' || pg_current_xact_id())
+        SELECT DISTINCT 'wake', n.user_id || '/' || pg_current_xact_id()
+        FROM unnest(its_users) n (user_id)
         ON CONFLICT (effect, object) DO NOTHING;
     END;
 

@@ -1,8 +1,8 @@
 -- Deploy cardx:fanout_calls to pg
 --
 -- What the workers fanout and deliver run.  Their role reads no table but the
--- outbox: it sees no password, no address book, and of phone numbers only the
--- one that a message in hand goes to.
+-- outbox: it sees no password and no address book, and of phone numbers what a
+-- message in hand goes to and what books are matched by.
 
 BEGIN;
 
@@ -49,12 +49,20 @@ CREATE FUNCTION cardx.fanout_scans(names bytea[], counts bigint[])
     RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
+        -- in one order for all who lock several
+        WITH counted AS MATERIALIZED (
+            SELECT k.key_id, b.count
+            FROM unnest(names, counts) AS b (name, count)
+            JOIN cardx.card_keys k ON k.key_hash >= b.name
+                AND k.key_hash
+                    < b.name || '\xffffffffffffffffffffffffffffffffff'
+                AND substr(k.key_hash, 1, 16) = b.name
+            ORDER BY k.key_id
+            FOR NO KEY UPDATE OF k)
         UPDATE cardx.card_keys k
-        SET scans = k.scans + b.count
-        FROM unnest(names, counts) AS b (name, count)
-        WHERE k.key_hash >= b.name
-            AND k.key_hash < b.name || '\xffffffffffffffffffffffffffffffffff'
-            AND substr(k.key_hash, 1, 16) = b.name;
+        SET scans = k.scans + c.count
+        FROM counted c
+        WHERE k.key_id = c.key_id;
     END;
 
 -- A rebuild reads these in pages, each after the last one's name; `card` is
@@ -223,10 +231,27 @@ BEGIN
     GET DIAGNOSTICS n = ROW_COUNT;
     total := total + n;
 
+    -- a card may have more holders than one statement can take along
+    DELETE FROM cardx.grants g USING (
+        SELECT h.card_id, h.holder_id, h.via, h.source
+        FROM cardx.cards c
+        JOIN cardx.grants h USING (card_id)
+        WHERE c.deleted_at < now() - interval '1 day'
+            AND NOT EXISTS (SELECT FROM cardx.outbox o
+                            WHERE o.effect = 'holders'
+                                AND o.object = c.card_id)
+        LIMIT 10 * page FOR UPDATE OF h SKIP LOCKED) gone
+    WHERE (g.card_id, g.holder_id, g.via, g.source)
+        = (gone.card_id, gone.holder_id, gone.via, gone.source);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    total := total + n;
+
     -- with everything that belongs to it; not before it is told
     DELETE FROM cardx.cards WHERE card_id IN (
         SELECT c.card_id FROM cardx.cards c
         WHERE c.deleted_at < now() - interval '1 day'
+            AND NOT EXISTS (SELECT FROM cardx.grants g
+                            WHERE g.card_id = c.card_id)
             AND NOT EXISTS (SELECT FROM cardx.outbox o
                             WHERE o.effect IN ('card', 'holders')
                                 AND o.object = c.card_id)

@@ -555,15 +555,12 @@ DECLARE
     a text;
     b text;
 BEGIN
-    DELETE FROM cardx.match_todo t
-    WHERE t.user_id = its_user AND t.peer_id = (
-        SELECT n.peer_id FROM cardx.match_todo n
-        WHERE n.user_id = its_user
-        ORDER BY n.peer_id
-        LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING t.peer_id, t.pair INTO peer, its_pair;
+    SELECT t.peer_id INTO peer FROM cardx.match_todo t
+    WHERE t.user_id = its_user
+    ORDER BY t.peer_id
+    LIMIT 1;
 
-    IF peer IS NULL THEN
+    IF NOT FOUND THEN
         RETURN 'none';
     END IF;
 
@@ -575,10 +572,19 @@ BEGIN
           FROM unnest(ARRAY[a, b]) u (id)
           ORDER BY 1) k;
 
+    -- the users before the note, as whoever erases one of them has it
     PERFORM FROM cardx.users u
     WHERE u.user_id IN (a, b)
     ORDER BY u.user_id
     FOR KEY SHARE;
+
+    DELETE FROM cardx.match_todo t
+    WHERE t.user_id = its_user AND t.peer_id = peer
+    RETURNING t.pair INTO its_pair;
+
+    IF NOT FOUND THEN
+        RETURN 'done';  -- by another worker
+    END IF;
 
     BEGIN
         PERFORM FROM cardx.contacts c

@@ -20,7 +20,7 @@ DROP TRIGGER log_update ON cardx.cards;
 DROP TRIGGER log_insert ON cardx.cards;
 DROP FUNCTION cardx.log_drop(), cardx.log_account(), cardx.log_terminal(),
     cardx.log_card(), cardx.log_add(text, text, text, text),
-    cardx.log_epoch();
+    cardx.log_add_all(text[], text, text[], text), cardx.log_epoch();
 DROP TABLE cardx.log_state, cardx.user_log;
 
 COMMIT;

@@ -176,6 +176,17 @@ test_limits(void **state)
     assert_non_null(strstr(cx_jscontact_check(*state, card), "too long"));
     cx_json_remove(card, text);
 
+    inner = cx_json_put(card, "foo", cx_json_array(card));
+
+    for (i = 0; i < CX_CARD_ITEMS_MAX; i++) {
+        cx_json_append(inner, cx_json_integer(inner, i));
+    }
+
+    assert_null(cx_jscontact_check(*state, card));
+    cx_json_append(inner, cx_json_integer(inner, i));
+    assert_non_null(strstr(cx_jscontact_check(*state, card), "too many"));
+    cx_json_remove(card, "foo");
+
     text[CX_CARD_TEXT_MAX] = '\0';
 
     for (i = 0; i < 8; i++) {

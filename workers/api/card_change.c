@@ -315,6 +315,7 @@ cx_change_end(cx_request_t *r, cx_change_t *change, int status)
     /* last before the commit: the edge asks a worker from here on; when that
      * can't be had, the change isn't confirmed afterwards either */
     if (change->narrower) {
+        r->unkept = true;
         (void) cx_doubt_card(&r->api->projector, change->card_id);
     }
 

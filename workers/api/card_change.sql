@@ -30,7 +30,7 @@ select coalesce(own_card_id, (
     order by created_at, card_id
     limit 1))
 from cardx.users
-where user_id = (select cardx.current_user_id())
+where user_id = (select cardx.current_user_id()) and erased_at is null
 for no key update;
 
 -- name: card_lock
@@ -125,7 +125,12 @@ own_thumbnails as (
 revoked as (
     update cardx.card_keys
     set revoked_at = now()
-    where card_id = $1 and revoked_at is null),
+    where key_id in (
+        select key_id
+        from cardx.card_keys
+        where card_id = $1 and revoked_at is null
+        order by key_id
+        for no key update)),
 gone as (
     delete from cardx.thumbnails
     where card_id = $1

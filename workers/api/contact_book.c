@@ -609,13 +609,15 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
         return true;
     }
 
-    before = cx_merge(r, &book->rules, c->own, c->seen,
-                      cx_json_get(c->layer, "pinned"));
-    changes = cx_merge_changes(r, before, c->card);
-    changes = c->seen != NULL ? changes : only_replaced(r, changes);
     sealed = NULL;
+    changes = cx_json_array(r);
 
+    /* of a card that is gone nothing is kept (F8) */
     if (c->live != NULL) {
+        before = cx_merge(r, &book->rules, c->own, c->seen,
+                          cx_json_get(c->layer, "pinned"));
+        changes = cx_merge_changes(r, before, c->card);
+        changes = c->seen != NULL ? changes : only_replaced(r, changes);
         sealed = seal_json(book, ABOUT_SEEN, c->contact_id, c->live);
 
         if (sealed == NULL) {

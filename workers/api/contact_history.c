@@ -267,7 +267,7 @@ joined(cx_book_t *book, const cx_contact_t *c, const cx_contact_t *other)
 
     cx_json_put(layer, "own", own);
     join_notes(layer, other->layer);
-    join_lists(layer, other->layer, "tags", 100);
+    join_lists(layer, other->layer, "tags", SIZE_MAX);
     join_lists(layer, other->layer, "uids", 20);
     uid = (char *) cx_json_text(other->own, "uid");
     uids = cx_json_get(layer, "uids");
@@ -285,7 +285,7 @@ joined(cx_book_t *book, const cx_contact_t *c, const cx_contact_t *other)
 static void
 post_merge(cx_request_t *r)
 {
-    const char *with;
+    const char *with, *why;
     PGresult *result;
     cx_book_t *book;
     cx_contact_t c, other;
@@ -307,7 +307,9 @@ post_merge(cx_request_t *r)
 
     book = cx_book_open(r);
 
-    if (book == NULL || !cx_book_lock(book, r->params[0], &c)
+    if (book == NULL || !cx_begin(r)
+        || !cx_query(r, &result, &SQL_CONTACT_LOCK_BOTH, r->params[0], with)
+        || !cx_book_lock(book, r->params[0], &c)
         || !cx_book_get(book, with, &other)) {
         return;
     }
@@ -323,22 +325,30 @@ post_merge(cx_request_t *r)
         return;
     }
 
+    why = cx_layer_wrong(layer);
+
+    if (why != NULL) {
+        cx_problem(r, 409, "too_much_together", "%s", why);
+        return;
+    }
+
     undo = cx_json_object(r);
     cx_json_put(undo, "layer", cx_json_copy(undo, c.layer));
     cx_json_put(undo, "with", cx_json_string(undo, with));
-
-    if (c.card_id == NULL && other.card_id != NULL) {
-        cx_json_put(undo, "card_id", cx_json_string(undo, other.card_id));
-    }
 
     if (!cx_query(r, &result, &SQL_CONTACT_JOIN, r->params[0], with)) {
         return;
     }
 
-    if (!cx_pg_true(result, 0, 0)) {
+    if (PQntuples(result) == 0) {
         cx_problem(r, 409, "two_cards",
                    "Each of the two follows a card of its own.");
         return;
+    }
+
+    if (!PQgetisnull(result, 0, 0)) {
+        cx_json_put(undo, "card_id",
+                    cx_json_string(undo, cx_pg_text(result, 0, 0)));
     }
 
     if (!cx_book_note(book, with, "deleted", NULL, NULL, NULL)

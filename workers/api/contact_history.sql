@@ -16,8 +16,16 @@ where contact_id = $1 and what in ('merged', 'unmerged')
 order by history_id desc
 limit 100;
 
+-- Both, in one order for all, before either is read.
+-- name: contact_lock_both
+select
+from cardx.contacts
+where contact_id in ($1, $2)
+order by contact_id
+for no key update;
+
 -- name: contact_join
-select cardx.contact_join($1, $2);
+select moved from cardx.contact_join($1, $2);
 
 -- name: contact_part
 select cardx.contact_part($1, $2, $3);

@@ -124,20 +124,22 @@ cx_layer_members(cx_request_t *r, cx_json_t *layer, const cx_json_t *body)
         cx_json_put(layer, "note", cx_json_copy(layer, note));
     }
 
-    if (!good_note(cx_json_get(layer, "note"))) {
+    if (note != NULL && !good_note(cx_json_get(layer, "note"))) {
         cx_problem(r, 422, "invalid_note",
                    "`note` is a text of at most %d bytes.", CX_NOTE_MAX);
         return false;
     }
 
-    if (!good_tags(cx_json_get(layer, "tags"))) {
+    if (cx_json_get(body, "tags") != NULL
+        && !good_tags(cx_json_get(layer, "tags"))) {
         cx_problem(r, 422, "invalid_tags",
                    "`tags` has at most %d different texts of 1 to %d bytes.",
                    TAGS_MAX, TAG_MAX);
         return false;
     }
 
-    if (!good_pinned(cx_json_get(layer, "pinned"))) {
+    if (cx_json_get(body, "pinned") != NULL
+        && !good_pinned(cx_json_get(layer, "pinned"))) {
         cx_problem(r, 422, "invalid_pinned",
                    "`pinned` has at most %d different paths, as \"name\" or "
                    "\"phones/p1\".",

@@ -300,7 +300,7 @@ cx_run(cx_request_t *r)
     } else if (make_ticket(r, key, &ticket) && is_new(r, &ticket)) {
         r->route->handler(r);
 
-        if (r->status < 400) {
+        if (r->status < 400 && !r->unkept) {
             keep(r, &ticket);
         }
     }

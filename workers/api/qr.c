@@ -7,6 +7,7 @@
 
 #include "cx_buf.h"
 #include "cx_jscontact.h"
+#include "cx_jscontact_schema.h"
 #include "cx_vcard.h"
 #include "qr.sql.h"
 #include "qr_code.h"
@@ -80,6 +81,23 @@ by_bytes(const void *a, const void *b)
 }
 
 
+/* Whether a property may be written at all: each that is tried costs a card
+ * written. */
+static bool
+is_known(const char *name)
+{
+    const cx_property_t *p;
+
+    for (p = cx_card_class.properties; p->kind != CX_END; p++) {
+        if (strcmp(p->name, name) == 0) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 /* Says which properties to leave out, the largest first, and all that could
  * be left out besides. */
 static void
@@ -94,6 +112,10 @@ refuse(cx_request_t *r, const cx_json_t *card, size_t len)
     n = 0;
 
     for (i = 0; i < card->n; i++) {
+        if (!is_known(card->items[i]->name)) {
+            continue;
+        }
+
         fewer = cx_json_copy(r, card);
         cx_json_remove(fewer, card->items[i]->name);
         left = vcard_length(r, fewer);

@@ -84,6 +84,8 @@ struct cx_request_s {
 
     struct cx_after_s *after; /* first in, first called */
     bool transaction;         /* the handler itself asked for one */
+    bool unkept; /* what follows the commit may take its answer back, so it is
+                  * not for Idempotency-Key to give again */
 };
 
 /* Reading. header: the HTTP header by its name ("If-Match"), NULL if absent.

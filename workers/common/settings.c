@@ -76,7 +76,7 @@ static const cx_setting_t cx_table[] = {
     { "redis_database", CX_SETTING_NUMBER, cx_at(redis_database), "0", 0, 1023,
       cx_number_expected },
     { "postgresql_timeout", CX_SETTING_NUMBER, cx_at(postgresql_timeout),
-      "15000", 1000, 600000, cx_number_expected },
+      "15000", 1000, 25000, cx_number_expected },
     { "redis_timeout", CX_SETTING_NUMBER, cx_at(redis_timeout), "50", 1, 10000,
       cx_number_expected },
     { "redis_password_file", CX_SETTING_PATH, cx_at(redis_password_file), "", 0,
