@@ -35,6 +35,17 @@ is($t->get($at, undef, \%key)->{status}, 200, 'the card opens');
 is($t->get("$at/photo", undef, \%key)->{status}, 200, 'so does the photo');
 is($t->get($drawn->{thumbnail})->{status}, 200, 'and the thumbnail');
 
+# bob has the card in his book, and has seen it change
+my $held = $t->post('/v1/contacts', { card_id => $cards[0], key =>
+    $drawn->{key}, note => 'knows optics' }, \%bob)->{json};
+my $entry = "/v1/contacts/$held->{contact_id}";
+$t->patch("/v1/cards/$cards[0]", { titles => { t => { name => 'Zebra' } } },
+    \%anna);
+is($t->get($entry, undef, \%bob)->{json}{card}{titles}{t}{name}, 'Zebra',
+    'the other one holds it');
+like($t->get("$entry/history", undef, \%bob)->{body}, qr/Zebra/,
+    'and knows how it was');
+
 # --- what does not erase ------------------------------------------------------
 
 is($t->request('DELETE', '/v1/me', {}, \%anna)->{status}, 422, 'no password');
@@ -66,6 +77,11 @@ is($t->get("$at/photo", undef, \%key)->{status}, 404, 'the photo');
 is($t->get($drawn->{thumbnail})->{status}, 404, 'the thumbnail');
 is($t->get("/q/$drawn->{key}")->{status}, 404, 'the code');
 is($t->get('/v1/me', undef, \%bob)->{status}, 200, 'others are not touched');
+$r = $t->get($entry, undef, \%bob)->{json};
+is($r->{note}, 'knows optics', 'who held it keeps the own layer');
+ok(!exists $r->{live}, 'and no more');
+unlike($t->get("$entry/history", undef, \%bob)->{body}, qr/[Zz]ebra/,
+    'nor in the history');
 is($t->post('/v1/me/phone', \%to_other, \%bob)->{status}, 429,
     'nor is the limit of a number that is not hers');
 
@@ -81,6 +97,12 @@ sub without {
     is(join(' ', grep { index($text, $_) >= 0 } @words), '', "not in $where");
 }
 
+is($t->psql("select count(*) from cardx.contacts c left join
+        cardx.contact_history h on h.contact_id = c.contact_id
+            and h.what = 'live'
+    where c.contact_id = '$held->{contact_id}'
+        and (c.seen is not null or h.what is not null)"), 0,
+    'what the other one saw, sealed as it is');
 without('PostgreSQL', CardxTest::capture('pg_dump', '-h',
     $t->var . '/pgrun', '-U', 'postgres', 'cardx'));
 is($t->psql("select count(*) from cardx.media where user_id = "

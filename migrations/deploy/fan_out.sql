@@ -218,6 +218,22 @@ BEGIN
 END
 $$;
 
+-- Nothing of a card that is gone is kept by its holders but what they wrote
+-- themselves (F8): those after `after`, up to `last` or (null) all.
+CREATE FUNCTION cardx.contacts_forget(its_card text, after text, last text)
+    RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        UPDATE cardx.contacts c SET seen = NULL
+        WHERE c.card_id = its_card AND c.user_id > after
+            AND (last IS NULL OR c.user_id <= last) AND c.seen IS NOT NULL;
+        DELETE FROM cardx.contact_history h
+        USING cardx.contacts c
+        WHERE c.card_id = its_card AND c.user_id > after
+            AND (last IS NULL OR c.user_id <= last)
+            AND h.contact_id = c.contact_id AND h.what = 'live';
+    END;
+
 -- Writes the logs of the next holders and gives their ids; ends the fan-out
 -- when nothing is left to write or to tell.  A tombstone stays one: only who
 -- restores a contact undoes it.  Who has no grant any more is told nothing:
@@ -229,11 +245,14 @@ AS $$
 DECLARE
     f cardx.fanouts;
     holders text[];
+    entries text[];
 BEGIN
     SELECT * INTO f FROM cardx.fanouts g WHERE g.card_id = wanted;
 
     IF NOT f.written THEN
-        WITH held AS (
+        SELECT array_agg(h.user_id), array_agg(h.contact_id)
+        INTO holders, entries
+        FROM (
             SELECT c.user_id, c.contact_id
             FROM cardx.contacts c
             WHERE c.card_id = wanted AND c.user_id > f.after
@@ -243,16 +262,24 @@ BEGIN
                             WHERE g.card_id = wanted
                                 AND g.holder_id = c.user_id)
             ORDER BY c.user_id
-            LIMIT page),
-        logged AS (
-            INSERT INTO cardx.user_log AS l
-                (user_id, kind, object_id, op, xid, changed_at)
-            SELECT h.user_id, 'contact', h.contact_id, 'put',
-                pg_current_xact_id(), now()
-            FROM held h
-            ON CONFLICT (user_id, kind, object_id) DO UPDATE
-                SET xid = excluded.xid, changed_at = excluded.changed_at)
-        SELECT array_agg(h.user_id) INTO holders FROM held h;
+            LIMIT page) h;
+
+        -- entries before logs, as who writes an entry has it
+        IF EXISTS (SELECT FROM cardx.cards c
+                   WHERE c.card_id = wanted AND c.deleted_at IS NOT NULL)
+        THEN
+            PERFORM cardx.contacts_forget(wanted, f.after,
+                CASE WHEN cardinality(holders) = page
+                    THEN holders[page] END);
+        END IF;
+
+        INSERT INTO cardx.user_log AS l
+            (user_id, kind, object_id, op, xid, changed_at)
+        SELECT h.user_id, 'contact', h.contact_id, 'put',
+            pg_current_xact_id(), now()
+        FROM unnest(holders, entries) h (user_id, contact_id)
+        ON CONFLICT (user_id, kind, object_id) DO UPDATE
+            SET xid = excluded.xid, changed_at = excluded.changed_at;
     END IF;
 
     IF holders IS NOT NULL THEN
@@ -302,5 +329,7 @@ BEGIN
     END LOOP;
 END
 $$;
+
+ALTER FUNCTION cardx.contacts_forget(text, text, text) OWNER TO cardx_definer;
 
 COMMIT;

@@ -2,7 +2,8 @@
 
 BEGIN;
 
-DROP FUNCTION cardx.fanout_write(text, integer), cardx.fanout_tell(text),
+DROP FUNCTION cardx.fanout_write(text, integer),
+    cardx.contacts_forget(text, text, text), cardx.fanout_tell(text),
     cardx.fanout_take(), cardx.wakes_take(integer, integer);
 DROP TABLE cardx.fanouts;
 
