@@ -37,42 +37,34 @@ hex_digit(char c)
 }
 
 
-static int
-base64url_digit(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
+/* The value of each digit, and one more; 0: it is none.  Digits of ids are
+ * random, so that comparing ranges would guess wrong at every other one. */
+static const unsigned char base64url_digits[256] = {
+    ['-'] = 63, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56, ['4'] = 57,
+    ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['A'] = 1,
+    ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,
+    ['H'] = 8,  ['I'] = 9,  ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13,
+    ['N'] = 14, ['O'] = 15, ['P'] = 16, ['Q'] = 17, ['R'] = 18, ['S'] = 19,
+    ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24, ['Y'] = 25,
+    ['Z'] = 26, ['_'] = 64, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30,
+    ['e'] = 31, ['f'] = 32, ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36,
+    ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40, ['o'] = 41, ['p'] = 42,
+    ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+    ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52,
+};
 
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-
-    if (c == '-') {
-        return 62;
-    }
-
-    return c == '_' ? 63 : -1;
-}
-
-
-static int
-base32_digit(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a';
-    }
-
-    return (c >= '2' && c <= '7') ? c - '2' + 26 : -1;
-}
+static const unsigned char base32_digits[256] = {
+    ['2'] = 27, ['3'] = 28, ['4'] = 29, ['5'] = 30, ['6'] = 31, ['7'] = 32,
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,
+    ['G'] = 7,  ['H'] = 8,  ['I'] = 9,  ['J'] = 10, ['K'] = 11, ['L'] = 12,
+    ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16, ['Q'] = 17, ['R'] = 18,
+    ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+    ['Y'] = 25, ['Z'] = 26, ['a'] = 1,  ['b'] = 2,  ['c'] = 3,  ['d'] = 4,
+    ['e'] = 5,  ['f'] = 6,  ['g'] = 7,  ['h'] = 8,  ['i'] = 9,  ['j'] = 10,
+    ['k'] = 11, ['l'] = 12, ['m'] = 13, ['n'] = 14, ['o'] = 15, ['p'] = 16,
+    ['q'] = 17, ['r'] = 18, ['s'] = 19, ['t'] = 20, ['u'] = 21, ['v'] = 22,
+    ['w'] = 23, ['x'] = 24, ['y'] = 25, ['z'] = 26,
+};
 
 
 int
@@ -220,9 +212,9 @@ cx_card_key_new(char *out, unsigned char *hash)
 int
 cx_card_key_hash(const char *text, size_t len, unsigned char *hash)
 {
-    int bits, digit;
+    int bits;
     size_t i, n;
-    unsigned acc;
+    unsigned acc, digit;
     unsigned char raw[CX_RANDOM_LEN];
 
     if (len != CX_KEY_LEN) {
@@ -234,12 +226,12 @@ cx_card_key_hash(const char *text, size_t len, unsigned char *hash)
     n = 0;
 
     for (i = 0; i < len; i++) {
-        digit = base32_digit((unsigned char) text[i]);
-        if (digit < 0) {
+        digit = base32_digits[(unsigned char) text[i]];
+        if (digit == 0) {
             return -1;
         }
 
-        acc = (acc << 5 | (unsigned) digit) & 0xfff;
+        acc = (acc << 5 | (digit - 1)) & 0xfff;
         bits += 5;
 
         if (bits >= 8) {
@@ -459,21 +451,21 @@ cx_base64url(const unsigned char *bytes, size_t len, char *out)
 int
 cx_base64url_read(const char *text, size_t len, unsigned char *out)
 {
-    int bits, digit, n;
+    int bits, n;
     size_t i;
-    unsigned acc;
+    unsigned acc, digit;
 
     acc = 0;
     bits = 0;
     n = 0;
 
     for (i = 0; i < len; i++) {
-        digit = base64url_digit((unsigned char) text[i]);
-        if (digit < 0) {
+        digit = base64url_digits[(unsigned char) text[i]];
+        if (digit == 0) {
             return -1;
         }
 
-        acc = (acc << 6 | (unsigned) digit) & 0xffff;
+        acc = (acc << 6 | (digit - 1)) & 0xffff;
         bits += 6;
 
         if (bits >= 8) {

@@ -253,7 +253,13 @@ ngx_http_cardx_form(ngx_http_request_t *r)
     ngx_table_elt_t   *h;
     static ngx_str_t   name = ngx_string("accept");
 
+    /* nginx has noted the first one, if it was built to */
+
+#if (NGX_HTTP_HEADERS)
+    h = r->headers_in.accept;
+#else
     h = ngx_http_cardx_find_header(r, &name, NULL);
+#endif
 
     if (h == NULL) {
         return CX_FORM_JSON;
@@ -490,8 +496,7 @@ ngx_http_cardx_send_tagged(ngx_http_request_t *r, ngx_str_t *type,
 
     /* If-Match comes first (13.2.2): then nginx's own filter looks at both */
 
-    h = r->headers_in.if_match ? NULL
-                               : ngx_http_cardx_find_header(r, &name, NULL);
+    h = r->headers_in.if_match ? NULL : r->headers_in.if_none_match;
 
     while (h) {
 
