@@ -85,13 +85,15 @@ CREATE OR REPLACE FUNCTION cardx.outbox_depth()
 -- follow, "<xid>", and those, " <xid> <kind> <op> <object>" each; nothing but
 -- the user's id if there are too many to tell.  A row without a user: there
 -- are more that can not be told yet, since a transaction that began before
--- theirs has not ended.
+-- theirs has not ended.  What is at or above xmax came with a dump of another
+-- database, and was decided there.
 CREATE FUNCTION cardx.wakes_take(page integer, most integer)
     RETURNS TABLE (user_id text, line text)
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         WITH decided AS MATERIALIZED (
-            SELECT pg_snapshot_xmin(pg_current_snapshot()) AS bound),
+            SELECT pg_snapshot_xmin(pg_current_snapshot()) AS bound,
+                pg_snapshot_xmax(pg_current_snapshot()) AS foreign_from),
         waiting AS MATERIALIZED (
             SELECT o.effect, o.object,
                 split_part(o.object, '/', 2)::xid8 AS xid
@@ -104,6 +106,7 @@ CREATE FUNCTION cardx.wakes_take(page integer, most integer)
             FROM waiting w
             JOIN cardx.outbox o USING (effect, object)
             WHERE w.xid < (SELECT d.bound FROM decided d)
+                OR w.xid >= (SELECT d.foreign_from FROM decided d)
             FOR UPDATE OF o SKIP LOCKED),
         gone AS (
             DELETE FROM cardx.outbox o
@@ -142,7 +145,8 @@ CREATE FUNCTION cardx.wakes_take(page integer, most integer)
         UNION ALL
         SELECT NULL, NULL
         WHERE EXISTS (SELECT FROM waiting w
-                      WHERE w.xid >= (SELECT d.bound FROM decided d));
+                      WHERE w.xid >= (SELECT d.bound FROM decided d)
+                          AND w.xid < (SELECT d.foreign_from FROM decided d));
     END;
 
 -- The next fan-out, locked; those that have not begun come first, so that a
@@ -174,6 +178,13 @@ BEGIN
             again = CASE WHEN g.written OR g.after = '' THEN NULL
                 ELSE g.after END
         WHERE g.generation <> excluded.generation;
+
+    -- begun in another database: once more from the start
+    UPDATE cardx.fanouts g
+    SET after = '', until = NULL, again = NULL, written = false,
+        told_after = NULL, told_until = NULL, xid = NULL
+    WHERE g.card_id = row.object
+        AND g.xid >= pg_snapshot_xmax(pg_current_snapshot());
 
     SELECT * INTO f FROM cardx.fanouts g WHERE g.card_id = row.object;
 

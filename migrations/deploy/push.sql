@@ -100,13 +100,16 @@ CREATE TRIGGER push_updated AFTER UPDATE ON cardx.user_log
 -- What is to be pushed: at most 20 changes, and whether there are more.  A
 -- change that is still in the making asks again when it is committed, so
 -- `up_to` is where the next push begins; one may be told twice, none is
--- skipped.  No row: nobody is to be told (any more).
+-- skipped.  No row: nobody is to be told (any more).  A position at or above
+-- xmax is of another database: nothing of the log has been told in this one.
 CREATE FUNCTION cardx.push_take(wanted text)
     RETURNS TABLE (sealed bytea, origin text, up_to text, changes text,
                    more boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
+        WITH now AS MATERIALIZED (
+            SELECT pg_snapshot_xmax(pg_current_snapshot()) AS foreign_from)
         SELECT s.sealed, s.origin,
             pg_snapshot_xmin(pg_current_snapshot())::text,
             (SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -114,15 +117,21 @@ CREATE FUNCTION cardx.push_take(wanted text)
                     ORDER BY c.xid, c.kind, c.object_id), '[]')::text
              FROM (SELECT l.kind, l.object_id, l.op, l.xid
                    FROM cardx.user_log l
-                   WHERE l.user_id = s.user_id AND l.xid >= s.position
+                   WHERE l.user_id = s.user_id AND l.xid >= f.position
+                       AND l.xid < f.foreign_from
                    ORDER BY l.xid, l.kind, l.object_id
                    LIMIT 20) c),
             (SELECT count(*) > 20
              FROM (SELECT FROM cardx.user_log l
-                   WHERE l.user_id = s.user_id AND l.xid >= s.position
+                   WHERE l.user_id = s.user_id AND l.xid >= f.position
+                       AND l.xid < f.foreign_from
                    LIMIT 21) c)
         FROM cardx.push_subscriptions s
         JOIN cardx.terminals t USING (terminal_id)
+        CROSS JOIN LATERAL (
+            SELECT now.foreign_from, CASE WHEN s.position < now.foreign_from
+                THEN s.position ELSE '0' END AS position
+            FROM now) f
         WHERE s.subscription_id = wanted AND t.signed_out_at IS NULL
             AND (s.expires_at IS NULL OR s.expires_at > now());
     END;
@@ -131,7 +140,9 @@ CREATE FUNCTION cardx.push_settle(wanted text, up_to text) RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
         UPDATE cardx.push_subscriptions s SET position = up_to::xid8
-        WHERE s.subscription_id = wanted AND s.position < up_to::xid8;
+        WHERE s.subscription_id = wanted
+            AND (s.position < up_to::xid8
+                 OR s.position >= pg_snapshot_xmax(pg_current_snapshot()));
     END;
 
 -- The push service knows it no longer.

@@ -1,5 +1,7 @@
 -- What is new for a user.  Below `bound` all is decided: what is at or above
--- it comes the next time.  A circle's log joins the user's own in `log`.
+-- it comes the next time.  A circle's log joins the user's own in `log`.  What
+-- is in sight and at or above xmax came from another database, with a dump: it
+-- says nothing of now.
 
 -- A first reading, by kind and object after $1 and $2: whatever is there; what
 -- changes meanwhile is at or above the bound with which it began.
@@ -16,6 +18,7 @@ select cardx.log_epoch(), pg_snapshot_xmin(pg_current_snapshot()),
         select l.xid
         from cardx.user_log l
         where l.user_id = (select cardx.current_user_id())
+            and l.xid < pg_snapshot_xmax(pg_current_snapshot())
         order by l.xid desc
         limit 1)::text::bigint + 1, 0),
     p.xid, p.kind, p.object_id, p.op, cardx.rfc3339(p.changed_at)
@@ -41,6 +44,7 @@ select cardx.log_epoch(), d.bound,
         select l.xid
         from cardx.user_log l
         where l.user_id = (select cardx.current_user_id())
+            and l.xid < pg_snapshot_xmax(pg_current_snapshot())
         order by l.xid desc
         limit 1)::text::bigint + 1, 0),
     p.xid, p.kind, p.object_id, p.op, cardx.rfc3339(p.changed_at)
