@@ -81,7 +81,7 @@ CREATE OR REPLACE FUNCTION cardx.outbox_depth()
     END;
 
 -- Takes users who are to be told out of the outbox; they are back in it if the
--- caller does not commit.  A line says which change came before the ones that
+-- caller does not commit; asks for pushes to them.  A line says which change came before the ones that
 -- follow, "<xid>", and those, " <xid> <kind> <op> <object>" each; nothing but
 -- the user's id if there are too many to tell.  A row without a user: there
 -- are more that can not be told yet, since a transaction that began before
@@ -132,7 +132,9 @@ CREATE FUNCTION cardx.wakes_take(page integer, most integer)
                 string_agg(concat_ws(' ', c.xid, c.kind, c.op, c.object_id),
                            ' ' ORDER BY c.xid, c.kind, c.object_id) AS changes
             FROM changed c
-            GROUP BY c.user_id, c.first)
+            GROUP BY c.user_id, c.first),
+        pushed AS (
+            SELECT cardx.push_ask(array_agg(w.user_id)) FROM woken w)
         SELECT w.user_id,
             CASE WHEN t.n <= most THEN concat_ws(' ', coalesce((
                 SELECT l.xid
@@ -141,6 +143,7 @@ CREATE FUNCTION cardx.wakes_take(page integer, most integer)
                 ORDER BY l.xid DESC
                 LIMIT 1), '0'), t.changes) ELSE '' END
         FROM woken w
+        CROSS JOIN pushed
         LEFT JOIN told t USING (user_id)
         UNION ALL
         SELECT NULL, NULL
@@ -199,7 +202,7 @@ BEGIN
 END
 $$;
 
--- What the last chunk wrote, as wakes_take() gives it.  Who was changed again
+-- What the last chunk wrote, as wakes_take() gives it, and asks for pushes.  Who was changed again
 -- since then is told of that.
 CREATE FUNCTION cardx.fanout_tell(wanted text)
     RETURNS TABLE (user_id text, line text)
@@ -213,6 +216,13 @@ BEGIN
     FROM cardx.fanouts old
     WHERE g.card_id = wanted AND old.card_id = g.card_id
     RETURNING old.* INTO f;
+
+    PERFORM cardx.push_ask(array_agg(c.user_id))
+    FROM cardx.contacts c
+    JOIN cardx.push_subscriptions s USING (user_id)
+    WHERE c.card_id = wanted AND c.user_id > f.told_after
+        AND c.user_id <= f.told_until
+    HAVING count(*) > 0;
 
     RETURN QUERY
     SELECT l.user_id, concat_ws(' ', coalesce((

@@ -74,34 +74,23 @@ BEGIN
 END
 $$;
 
--- Asks for pushes to the users in whose logs a statement has written: once
--- per statement, since a fan-out writes many rows by each.
-CREATE FUNCTION cardx.push_ask() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM cardx.outbox_add('push', s.subscription_id)
-    FROM (SELECT DISTINCT w.subscription_id
-          FROM written l
-          JOIN cardx.push_subscriptions w USING (user_id)
-          ORDER BY w.subscription_id) s;
-    RETURN NULL;
-END
-$$;
+-- Asks for pushes to users in whose logs something has been written, and is
+-- decided: their rows of the outbox are not for a change to wait for.
+CREATE FUNCTION cardx.push_ask(users text[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT cardx.outbox_add('push', s.subscription_id)
+        FROM (SELECT w.subscription_id
+              FROM cardx.push_subscriptions w
+              WHERE w.user_id = ANY (users)
+              ORDER BY w.subscription_id) s;
+    END;
 
--- ON CONFLICT DO UPDATE fires both, each with its own rows.
-CREATE TRIGGER push_inserted AFTER INSERT ON cardx.user_log
-    REFERENCING NEW TABLE AS written
-    FOR EACH STATEMENT EXECUTE FUNCTION cardx.push_ask();
-CREATE TRIGGER push_updated AFTER UPDATE ON cardx.user_log
-    REFERENCING NEW TABLE AS written
-    FOR EACH STATEMENT EXECUTE FUNCTION cardx.push_ask();
-
--- What is to be pushed: at most 20 changes, and whether there are more.  A
--- change that is still in the making asks again when it is committed, so
--- `up_to` is where the next push begins; one may be told twice, none is
--- skipped.  No row: nobody is to be told (any more).  A position at or above
--- xmax is of another database: nothing of the log has been told in this one.
+-- What is to be pushed: at most 20 changes, and whether there are more.  For a
+-- change that is still in the making it is asked again, so `up_to` is where
+-- the next push begins; one may be told twice, none is skipped.  No row:
+-- nobody is to be told (any more).  A position at or above xmax is of another
+-- database: nothing of the log has been told in this one.
 CREATE FUNCTION cardx.push_take(wanted text)
     RETURNS TABLE (sealed bytea, origin text, up_to text, changes text,
                    more boolean)
@@ -159,7 +148,7 @@ DECLARE
 BEGIN
     FOREACH signature IN ARRAY ARRAY[
         'push_subscribe(text, integer, text, bytea, bytea, timestamptz)',
-        'push_ask()', 'push_take(text)', 'push_settle(text, text)',
+        'push_ask(text[])', 'push_take(text)', 'push_settle(text, text)',
         'push_end(text)']
     LOOP
         EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',

@@ -5,9 +5,7 @@ BEGIN;
 DROP FUNCTION cardx.push_end(text);
 DROP FUNCTION cardx.push_settle(text, text);
 DROP FUNCTION cardx.push_take(text);
-DROP TRIGGER push_inserted ON cardx.user_log;
-DROP TRIGGER push_updated ON cardx.user_log;
-DROP FUNCTION cardx.push_ask();
+DROP FUNCTION cardx.push_ask(text[]);
 DROP FUNCTION cardx.push_subscribe(text, integer, text, bytea, bytea,
                                    timestamptz);
 DROP TABLE cardx.push_subscriptions;
