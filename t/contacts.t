@@ -46,7 +46,7 @@ my $contact = "/v1/contacts/$saved->{contact_id}";
 is($r->{headers}{location}, $contact, 'under an id of its own');
 ok($r->{headers}{etag}, 'with an ETag');
 is(join(' ', sort keys %$saved), 'card card_id contact_id live media note own'
-    . ' owner pinned revision tags', 'the envelope');
+    . ' owner pinned revision tags thumbnail', 'the envelope');
 is($saved->{card_id}, $id, 'the card');
 is($saved->{owner}{user_id}, $who{anna}{user_id}, 'whose it is');
 is($saved->{live}{name}{full}, 'Anna Ito', 'the live card');

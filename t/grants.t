@@ -70,6 +70,35 @@ $save->($photo, $bela);
 is($t->get("$contact/media/photo", undef, $bela)->{status}, 200,
     'another grant shows the photo');
 
+# --- thumbnails of what is shown -------------------------------------------
+
+# Once it is drawn.
+my $drawn = sub {
+    my $entry;
+    $t->wait_for(sub { $entry = $t->get($contact, undef, $bela);
+        $entry->{json}{thumbnail} }, 20);
+    return $entry;
+};
+$r = $drawn->();
+my $union = $r->{json}{thumbnail};
+like($union // '', qr{^/t/}, 'a thumbnail of what the grants show');
+is($t->get($union)->{headers}{'content-type'}, 'image/webp', 'is a picture')
+    if $union;
+isnt($union, $_->{thumbnail}, 'another one than that of each key')
+    for $work, $mail, $photo;
+is($t->patch($contact, { note => 'seen' }, { %$bela, 'If-Match' =>
+    $r->{headers}{etag} =~ s/t"/"/r })->{status}, 200,
+    'that it was drawn is no change that a writer must know of');
+my $same = $draw->(fields => [qw(emails phones/w photo)]);
+is($same->{thumbnail}, $union, 'a key that shows the same has the same');
+is((grep { $_->{contact_id} eq $r->{json}{contact_id} }
+    @{ $t->get('/v1/contacts', undef, $bela)->{json}{items} })[0]{thumbnail},
+    $union, 'in the list too');
+$t->patch("/v1/cards/$id", { name => { full => 'Anna Itō' } }, $anna);
+$r = $drawn->();
+isnt($r->{json}{thumbnail}, $union, 'another name, another picture');
+ok($r->{json}{thumbnail}, 'which is drawn when it is looked at');
+
 # --- who holds it ----------------------------------------------------------
 
 my $all = $draw->();

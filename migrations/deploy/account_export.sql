@@ -164,7 +164,7 @@ BEGIN
         LEFT JOIN LATERAL (
             SELECT true AS live, to_jsonb(g.fields)::text AS fields
             FROM cardx.grant_fields(a.card_id, me) g
-            WHERE a.card_id IS NOT NULL) f ON true
+            WHERE a.card_id IS NOT NULL AND a.deleted_at IS NULL) f ON true
         WHERE a.user_id = me
             AND (a.created_at, a.contact_id) >= (after_at, after_contact)
         ORDER BY a.created_at, a.contact_id

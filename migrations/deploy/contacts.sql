@@ -250,14 +250,15 @@ CREATE TRIGGER log_delete AFTER DELETE ON cardx.grants
 -- true: those that can be had back; false: those that are not deleted; null:
 -- whatever is stored.  fields: JSON, as the grants show the card; card null:
 -- there is none (any more), or the contact is deleted: the owner does not see
--- its holder, so the holder does not see the card.
+-- its holder, so the holder does not see the card.  thumbnail: of what the
+-- grants show; '' until it is drawn, null: nobody has asked for it yet.
 CREATE FUNCTION cardx.contact_read(wanted text, after text,
                                    with_deleted boolean, page integer)
     RETURNS TABLE (contact_id text, revision bigint, layer bytea,
                    deleted boolean, own_media text, card_id text,
                    owner_id text, nickname text, card_revision bigint,
                    fields text, card text, media text, seen bytea,
-                   card_updated text, deleted_at text)
+                   card_updated text, deleted_at text, thumbnail text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off
 AS $$
@@ -301,7 +302,8 @@ BEGIN
          WHERE m.contact_id = c.contact_id)::text,
         k.card_id, k.user_id, k.nickname, k.revision, k.fields, k.card,
         k.media, c.seen, k.updated,
-        to_char(c.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+        to_char(c.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        k.thumbnail
     FROM unnest(ids) WITH ORDINALITY i (contact_id, n)
     JOIN LATERAL (
         SELECT * FROM cardx.contacts a
@@ -309,8 +311,7 @@ BEGIN
         OFFSET 0) c ON c.user_id = me
     LEFT JOIN LATERAL (
         SELECT k.card_id, k.user_id, u.nickname, k.revision,
-            (SELECT to_jsonb(f.fields)
-             FROM cardx.grant_fields(k.card_id, me) f)::text AS fields,
+            to_jsonb(f.fields)::text AS fields,
             k.card::text AS card,
             coalesce((
                 SELECT jsonb_object_agg(m.kind, jsonb_build_object(
@@ -320,15 +321,54 @@ BEGIN
                 WHERE m.card_id = k.card_id AND m.replaced_at IS NULL), '{}'
             )::text AS media,
             to_char(k.updated_at AT TIME ZONE 'UTC',
-                    'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS updated
+                    'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS updated,
+            (SELECT CASE WHEN t.image IS NULL THEN ''
+                 ELSE '/t/' || t.thumbnail_id END
+             FROM cardx.thumbnails t
+             WHERE t.card_id = k.card_id
+                 AND t.picture_version = k.picture_version
+                 AND t.fields IS NOT DISTINCT FROM f.fields
+             LIMIT 1) AS thumbnail
         FROM cardx.cards k
         JOIN cardx.users u ON u.user_id = k.user_id
+        CROSS JOIN LATERAL cardx.grant_fields(k.card_id, me) f
         WHERE c.card_id IS NOT NULL AND k.card_id = c.card_id
             AND c.deleted_at IS NULL AND k.deleted_at IS NULL
-            AND EXISTS (SELECT FROM cardx.grants g
-                        WHERE g.card_id = k.card_id AND g.holder_id = me)
         ) k ON true
     ORDER BY i.n;
+END
+$$;
+
+-- Asks for the thumbnail of what the grants show of the card that a contact of
+-- the current user follows.  Its view has the name that cx_view_name() gives.
+-- Who is changing the card asks for new ones, so nobody waits for that.
+CREATE FUNCTION cardx.contact_thumbnail(wanted text, its_thumbnail text)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    k cardx.cards;
+BEGIN
+    SELECT a.* INTO k
+    FROM cardx.contacts c
+    JOIN cardx.cards a ON a.card_id = c.card_id
+    WHERE c.contact_id = wanted AND c.user_id = cardx.current_user_id()
+        AND c.deleted_at IS NULL AND a.deleted_at IS NULL
+    FOR SHARE OF a SKIP LOCKED;
+
+    INSERT INTO cardx.thumbnails (thumbnail_id, card_id, user_id, view, fields,
+                                  picture_version)
+    SELECT its_thumbnail, k.card_id, k.user_id,
+        CASE WHEN f.fields IS NULL THEN '' ELSE
+            left(encode(sha256(convert_to(array_to_string(f.fields, ','),
+                                          'UTF8')), 'hex'), 16) END,
+        f.fields, k.picture_version
+    FROM cardx.grant_fields(k.card_id, cardx.current_user_id()) f
+    ON CONFLICT (card_id, view, picture_version) DO NOTHING;
+
+    IF FOUND THEN
+        PERFORM cardx.outbox_add('thumbnail', its_thumbnail);
+    END IF;
 END
 $$;
 
@@ -617,6 +657,7 @@ DECLARE
 BEGIN
     FOREACH signature IN ARRAY ARRAY[
         'contact_read(text, text, boolean, integer)',
+        'contact_thumbnail(text, text)',
         'contact_save(text, text, bytea, bytea, bytea, integer)',
         'contact_join(text, text)', 'contact_part(text, text, text)',
         'contact_medium(text, text)',

@@ -11,6 +11,7 @@ DROP FUNCTION cardx.contact_medium(text, text);
 DROP FUNCTION cardx.contact_part(text, text, text);
 DROP FUNCTION cardx.contact_join(text, text);
 DROP FUNCTION cardx.contact_save(text, text, bytea, bytea, bytea, integer);
+DROP FUNCTION cardx.contact_thumbnail(text, text);
 DROP FUNCTION cardx.contact_read(text, text, boolean, integer);
 DROP TRIGGER log_delete ON cardx.grants;
 DROP TRIGGER log_update ON cardx.grants;

@@ -20,13 +20,13 @@ SELECT 1 / (NOT has_function_privilege('cardx_api', p.oid, 'execute'))::integer
 FROM pg_proc p
 WHERE p.pronamespace = 'cardx'::regnamespace
     AND p.proname IN ('grant_add', 'grant_end', 'grant_fields');
-SELECT 1 / (count(*) = 15)::integer
+SELECT 1 / (count(*) = 16)::integer
 FROM pg_proc p
 WHERE p.pronamespace = 'cardx'::regnamespace AND p.prosecdef
     AND p.proowner = 'cardx_definer'::regrole
     AND 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig)
     AND p.proname IN ('grant_add', 'grant_end', 'grant_fields', 'log_contact',
-        'log_grant', 'contact_read', 'contact_save',
+        'log_grant', 'contact_read', 'contact_thumbnail', 'contact_save',
         'contact_join', 'contact_part', 'contact_medium', 'card_holders',
         'card_blocks', 'card_take_back', 'block_lift', 'contact_sweep');
 

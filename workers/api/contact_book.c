@@ -7,9 +7,9 @@
 
 #include "card_body.h"
 #include "contact_book.sql.h"
+#include "contact_media.h"
 #include "crypto.h"
 #include "cx_buf.h"
-#include "cx_etag.h"
 #include "cx_jscontact.h"
 #include "match_keys.h"
 
@@ -201,6 +201,7 @@ read_live(cx_book_t *book, TALLOC_CTX *ctx, const PGresult *rows, int row,
     c->nickname = cx_pg_text(rows, row, 7);
     c->card_revision = cx_pg_text(rows, row, 8);
     c->card_updated = cx_pg_text(rows, row, 13);
+    c->thumbnail = cx_pg_text(rows, row, 15);
     c->live_media = json_at(ctx, rows, row, 11);
 
     if (card == NULL || c->live_media == NULL
@@ -297,9 +298,7 @@ cx_book_get(cx_book_t *book, const char *contact_id, cx_contact_t *c)
 bool
 cx_book_lock(cx_book_t *book, const char *contact_id, cx_contact_t *c)
 {
-    char *etag;
     PGresult *rows;
-    const char *header;
     cx_request_t *r = book->r;
 
     if (!cx_begin(r) || !cx_query(r, &rows, &SQL_CONTACT_LOCK, contact_id)) {
@@ -314,17 +313,7 @@ cx_book_lock(cx_book_t *book, const char *contact_id, cx_contact_t *c)
         return false;
     }
 
-    etag = cx_book_etag(r, c);
-    header = cx_header(r, "If-Match");
-
-    if (header != NULL && !c->deleted
-        && !cx_etag_match(header, strlen(header), etag, strlen(etag))) {
-        cx_problem(r, 412, "version_conflict",
-                   "The contact has changed: its ETag is %s now.", etag);
-        return false;
-    }
-
-    return true;
+    return c->deleted || cx_book_if_match(r, c);
 }
 
 
@@ -641,105 +630,6 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
 }
 
 
-static void
-put_medium(cx_json_t *media, const cx_contact_t *c, const cx_json_t *medium)
-{
-    cx_json_t *entry;
-
-    entry = cx_json_put(media, medium->name, cx_json_object(media));
-    cx_json_put(
-        entry, "address",
-        cx_json_string(entry, talloc_asprintf(entry, "/v1/contacts/%s/media/%s",
-                                              c->contact_id, medium->name)));
-    cx_json_put(entry, "type",
-                cx_json_string(entry, cx_json_text(medium, "type")));
-    cx_json_put(entry, "bytes",
-                cx_json_copy(entry, cx_json_get(medium, "bytes")));
-}
-
-
-/* The holder's own come before the card's. */
-static cx_json_t *
-all_media(TALLOC_CTX *ctx, const cx_contact_t *c)
-{
-    size_t i;
-    cx_json_t *media;
-
-    media = cx_json_object(ctx);
-
-    for (i = 0; c->live_media != NULL && i < c->live_media->n; i++) {
-        put_medium(media, c, c->live_media->items[i]);
-    }
-
-    for (i = 0; c->media != NULL && i < c->media->n; i++) {
-        put_medium(media, c, c->media->items[i]);
-    }
-
-    return media;
-}
-
-
-static void
-put_copy(cx_json_t *json, const char *name, const cx_json_t *value,
-         cx_json_t *absent)
-{
-    cx_json_put(json, name, value != NULL ? cx_json_copy(json, value) : absent);
-}
-
-
-cx_json_t *
-cx_book_envelope(TALLOC_CTX *ctx, const cx_contact_t *c)
-{
-    int64_t revision;
-    cx_json_t *json, *owner;
-
-    json = cx_json_object(ctx);
-    revision = strtoll(c->revision, NULL, 10);
-    cx_json_put(json, "contact_id", cx_json_string(json, c->contact_id));
-    cx_json_put(json, "revision", cx_json_integer(json, revision));
-
-    if (c->deleted_at != NULL) {
-        cx_json_put(json, "deleted_at", cx_json_string(json, c->deleted_at));
-    }
-
-    if (c->live != NULL) {
-        owner = cx_json_put(json, "owner", cx_json_object(json));
-        cx_json_put(owner, "user_id", cx_json_string(owner, c->owner_id));
-        cx_json_put(owner, "nickname",
-                    c->nickname != NULL ? cx_json_string(owner, c->nickname)
-                                        : cx_json_null(owner));
-        cx_json_put(json, "card_id", cx_json_string(json, c->card_id));
-        cx_json_put(json, "live", cx_json_copy(json, c->live));
-    }
-
-    cx_json_put(json, "own", cx_json_copy(json, c->own));
-    cx_json_put(json, "card", cx_json_copy(json, c->card));
-    put_copy(json, "note", cx_json_get(c->layer, "note"), cx_json_null(json));
-    put_copy(json, "tags", cx_json_get(c->layer, "tags"), cx_json_array(json));
-    put_copy(json, "pinned", cx_json_get(c->layer, "pinned"),
-             cx_json_array(json));
-    cx_json_put(json, "media", all_media(json, c));
-
-    return json;
-}
-
-
-char *
-cx_book_etag(TALLOC_CTX *ctx, const cx_contact_t *c)
-{
-    char view[CX_VIEW_LEN + 1];
-
-    if (c->live == NULL) {
-        return cx_must(talloc_asprintf(ctx, "\"%s\"", c->revision));
-    }
-
-    cx_view_name(c->fields, view);
-
-    return cx_must(talloc_asprintf(ctx, "\"%s-%s-%s\"", c->revision,
-                                   c->card_revision, view));
-}
-
-
 void
 cx_book_answer(cx_book_t *book, int status, const char *contact_id)
 {
@@ -747,7 +637,8 @@ cx_book_answer(cx_book_t *book, int status, const char *contact_id)
     cx_contact_t c;
     cx_request_t *r = book->r;
 
-    if (!cx_book_get(book, contact_id, &c) || !cx_book_note_live(book, &c)) {
+    if (!cx_book_get(book, contact_id, &c) || !cx_book_note_live(book, &c)
+        || !cx_contact_thumbnail_ask(book, &c)) {
         return;
     }
 

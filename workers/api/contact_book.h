@@ -44,6 +44,7 @@ typedef struct {
     char **fields;
     cx_json_t *live;       /* as the grants show it */
     cx_json_t *live_media; /* the same */
+    const char *thumbnail; /* the same; "" until it is drawn, NULL: not asked */
 
     cx_json_t *seen; /* what was live when the history was written */
     const char *seen_sealed;
@@ -121,6 +122,10 @@ cx_json_t *cx_history_item(cx_book_t *book, TALLOC_CTX *ctx,
 cx_json_t *cx_book_envelope(TALLOC_CTX *ctx, const cx_contact_t *c);
 char *cx_book_etag(TALLOC_CTX *ctx, const cx_contact_t *c);
 void cx_book_answer(cx_book_t *book, int status, const char *contact_id);
+
+/* If-Match, for which it does not matter whether the thumbnail was drawn
+ * meanwhile; false: answered 412. */
+bool cx_book_if_match(cx_request_t *r, const cx_contact_t *c);
 
 /* Checks `note`, `tags` and `pinned` of a body and puts them into the layer;
  * null takes one away.  False: answered 422. */

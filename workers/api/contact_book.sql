@@ -9,7 +9,7 @@ from cardx.match_me();
 -- name: contact_read
 select contact_id, revision, layer, deleted, own_media, card_id, owner_id,
     nickname, card_revision, fields, card, media, seen, card_updated,
-    deleted_at
+    deleted_at, thumbnail
 from cardx.contact_read($1, $2, $3, $4);
 
 -- name: contact_lock

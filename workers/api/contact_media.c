@@ -63,6 +63,31 @@ cx_contact_medium_read(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
 
 
 bool
+cx_contact_thumbnail_ask(cx_book_t *book, const cx_contact_t *c)
+{
+    char *thumbnail_id;
+    PGresult *result;
+    cx_request_t *r = book->r;
+
+    if (c->live == NULL || c->thumbnail != NULL) {
+        return true;
+    }
+
+    thumbnail_id = cx_new_id(r, CX_ID_THUMBNAIL);
+
+    if (thumbnail_id == NULL
+        || !cx_query(r, &result, &SQL_CONTACT_THUMBNAIL, c->contact_id,
+                     thumbnail_id)) {
+        return false;
+    }
+
+    cx_wake(r, "media");
+
+    return true;
+}
+
+
+bool
 cx_contact_medium_write(cx_book_t *book, const char *contact_id,
                         const char *kind, const char *type, const void *bytes,
                         size_t len)

@@ -1,4 +1,4 @@
-/* The holder's own media of a contact, sealed. */
+/* The holder's own media of a contact, sealed; its card's thumbnail. */
 
 #ifndef CX_CONTACT_MEDIA_H
 #define CX_CONTACT_MEDIA_H
@@ -15,5 +15,9 @@ unsigned char *cx_contact_medium_read(cx_book_t *book, TALLOC_CTX *ctx,
 bool cx_contact_medium_write(cx_book_t *book, const char *contact_id,
                              const char *kind, const char *type,
                              const void *bytes, size_t len);
+
+/* Asks for the thumbnail of what is live, unless somebody has.  False:
+ * answered. */
+bool cx_contact_thumbnail_ask(cx_book_t *book, const cx_contact_t *c);
 
 #endif

@@ -1,6 +1,9 @@
 -- Media of a contact.  Row-level security leaves only the request's own
 -- user's.
 
+-- name: contact_thumbnail
+select cardx.contact_thumbnail($1, $2);
+
 -- name: contact_there
 select
 from cardx.contacts

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "contact_media.h"
 #include "contacts.sql.h"
 #include "cx_buf.h"
 #include "cx_jscontact.h"
@@ -375,6 +376,10 @@ get_contacts(cx_request_t *r)
                     cx_json_put(answer, "next", cx_json_string(answer, last));
                     n = 0;
                     break;
+                }
+
+                if (!cx_contact_thumbnail_ask(book, &c)) {
+                    return;
                 }
 
                 cx_json_append(items, cx_book_envelope(items, &c));

@@ -79,10 +79,10 @@ contact(export_t *e, TALLOC_CTX *ctx, const PGresult *rows, int row,
     uids = cx_json_get(c.layer, "uids");
 
     for (i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
-        if (cx_pg_text(rows, row, 15 + (int) i) != NULL) {
+        if (cx_pg_text(rows, row, 16 + (int) i) != NULL) {
             cx_json_put(
                 json, more[i],
-                cx_json_string(json, cx_pg_text(rows, row, 15 + (int) i)));
+                cx_json_string(json, cx_pg_text(rows, row, 16 + (int) i)));
         }
     }
 

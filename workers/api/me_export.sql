@@ -113,8 +113,8 @@ from cardx.export_held($1::text[], $2);
 -- name: export_contacts
 select b.contact_id, b.revision, b.layer, b.deleted, b.own_media, b.card_id,
     b.owner_id, b.nickname, b.card_revision, b.fields, b.card, b.media,
-    b.seen, b.card_updated, b.deleted_at, cardx.rfc3339(c.created_at),
-    cardx.rfc3339(c.updated_at), c.merged_into
+    b.seen, b.card_updated, b.deleted_at, b.thumbnail,
+    cardx.rfc3339(c.created_at), cardx.rfc3339(c.updated_at), c.merged_into
 from cardx.contact_read(null, $1, null, $2::integer) with ordinality b
 cross join lateral (
     select * from cardx.contacts a

@@ -84,7 +84,7 @@ where t.terminal_id = any ($1::text[]::integer[]) and t.signed_out_at is null;
 -- name: updates_contacts
 select r.contact_id, r.revision, r.layer, r.deleted, r.own_media, r.card_id,
     r.owner_id, r.nickname, r.card_revision, r.fields, r.card, r.media, r.seen,
-    r.card_updated, r.deleted_at
+    r.card_updated, r.deleted_at, r.thumbnail
 from unnest($1::text[]) wanted
 cross join lateral cardx.contact_read(wanted, null, false, 0) r
 where not r.deleted;
