@@ -10,7 +10,7 @@ use Exporter 'import';
 use POSIX ();
 
 our @EXPORT_OK = qw(cores cpu_seconds children end_nginx filled has_directive
-    median nginx pinned put_file ratio result rounds wrk);
+    least median nginx pinned put_file ratio result rounds wrk);
 
 my $ticks = POSIX::sysconf(POSIX::_SC_CLK_TCK());
 
@@ -177,12 +177,20 @@ sub rounds {
     return \%all;
 }
 
-# The line for programs: met, if the value is within the goal.
+# The line for programs: met, if the value is not above the goal ...
 sub result {
     my ($name, $value, $goal, $format) = @_;
     $value = sprintf $format || '%.2f', $value;
     printf "RESULT %s %s %s %s\n", $name, $value, $goal,
         $value <= $goal ? 'met' : 'short';
+}
+
+# ... or not below it.
+sub least {
+    my ($name, $value, $goal) = @_;
+    $value = sprintf '%.2f', $value;
+    printf "RESULT %s %s %s %s\n", $name, $value, $goal,
+        $value >= $goal ? 'met' : 'short';
 }
 
 1;
