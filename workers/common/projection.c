@@ -433,16 +433,19 @@ cx_doubt_card(cx_projector_t *p, const char *card_id)
 }
 
 
+/* Caches forget also what could not be denied: in a cluster its node may be
+ * away and theirs not, and then it is a worker who is asked. */
 bool
 cx_deny_card(cx_projector_t *p, const char *card_id)
 {
+    bool ok;
     char name[CX_NAME_MAX], seconds[24];
 
     cx_card_name(name, card_id);
+    ok = on_card(p, script_deny_card, card_id,
+                 decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL);
 
-    return on_card(p, script_deny_card, card_id,
-                   decimal(seconds, sizeof(seconds), GONE_CARD_SECONDS), NULL)
-           && cx_forget(&p->forget, p->redis, name);
+    return cx_forget(&p->forget, p->redis, name) && ok;
 }
 
 
@@ -502,6 +505,7 @@ bool
 cx_deny_key(cx_projector_t *p, const char *card_id,
             const unsigned char *key_hash)
 {
+    bool ok;
     char name[CX_NAME_MAX], field[CX_NAME_MAX], redirect[CX_NAME_MAX];
     char seconds[24];
 
@@ -510,16 +514,14 @@ cx_deny_key(cx_projector_t *p, const char *card_id,
     cx_key_field(field, key_hash);
     cx_redirect_name(redirect, key_hash);
 
-    if (!on_card(p, script_deny_key, card_id, field, seconds)
-        || !on_name(p, script_deny, redirect, CX_GONE, GONE_KEY_SECONDS)) {
-        return false;
-    }
+    ok = on_card(p, script_deny_key, card_id, field, seconds);
+    ok = on_name(p, script_deny, redirect, CX_GONE, GONE_KEY_SECONDS) && ok;
 
     cx_projector_hold(p);
     (void) cx_forget(&p->forget, p->redis, name);
     (void) cx_forget(&p->forget, p->redis, redirect);
 
-    return cx_projector_release(p);
+    return cx_projector_release(p) && ok;
 }
 
 
@@ -603,7 +605,7 @@ cx_deny_terminal(cx_projector_t *p, const char *user_id, uint32_t terminal_id)
 
     talloc_free(ctx);
 
-    return ok && cx_forget(&p->forget, p->redis, name);
+    return cx_forget(&p->forget, p->redis, name) && ok;
 }
 
 
@@ -628,10 +630,11 @@ cx_project_thumbnail(cx_projector_t *p, const char *thumbnail_id,
 bool
 cx_deny_thumbnail(cx_projector_t *p, const char *thumbnail_id)
 {
+    bool ok;
     char name[CX_NAME_MAX];
 
     cx_thumb_name(name, thumbnail_id);
+    ok = on_name(p, script_deny, name, "", GONE_CARD_SECONDS);
 
-    return on_name(p, script_deny, name, "", GONE_CARD_SECONDS)
-           && cx_forget(&p->forget, p->redis, name);
+    return cx_forget(&p->forget, p->redis, name) && ok;
 }
