@@ -36,7 +36,7 @@ my $rows = sub {
         from cardx.cards c order by 1, 2");
 };
 my @names = qw(cardxd nginx api-fast-0 api-fast-1 api-slow-0 api-slow-1
-    api-miss-0 api-miss-1 fanout deliver media picture);
+    api-miss-0 api-miss-1 fanout deliver-0 media picture);
 my $pids = sub { join ' ', map { $t->pid($_) // '-' } @names };
 my $rows_before = $rows->();
 my $pids_before = $pids->();

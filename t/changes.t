@@ -95,7 +95,7 @@ cmp_ok($times[0], '<', 1, 'within a second');
 
 # --- killed ------------------------------------------------------------------
 
-for my $name (qw(fanout api-fast-0 deliver)) {
+for my $name (qw(fanout api-fast-0 deliver-0)) {
     $t->kill9($name);
     both_hear("after kill -9 of $name", 15);
 }

@@ -73,7 +73,7 @@ sub calm_logs {
 
 # --- the log gateway ---------------------------------------------------------
 
-$t = CardxTest->new->start;
+$t = CardxTest->new(settings => { workers_deliver => 1 })->start;
 
 my $id = sms('+8613800138001', 'the code 4711');
 becomes($id, 'sent', 'handed to the log');
@@ -123,7 +123,7 @@ becomes('s', 'failed', 'a text of another master key');
 # many, while deliver is killed again and again
 my @many = map { sms("+86138001390$_", "m$_") } 10 .. 39;
 for (1 .. 4) {
-    $t->kill9('deliver');
+    $t->kill9('deliver-0');
     hurry();
     sleep 0.1;
 }
@@ -143,12 +143,12 @@ is($sent + $doubt, @many, "killed: none lost, none twice ($doubt in doubt)");
 cmp_ok($doubt, '<=', 4, 'at most one in doubt for each time');
 
 # PostgreSQL away: the same process goes on afterwards
-my $pid = $t->pid('deliver');
+my $pid = $t->pid('deliver-0');
 $t->expect_log(qr/the database system|server closed the connection/);
 $t->kill9('postgres');
 $t->start;
 becomes(sms('+8613800138005', 'again'), 'sent', 'after PostgreSQL was away');
-is($t->pid('deliver'), $pid, 'by the same process');
+is($t->pid('deliver-0'), $pid, 'by the same process');
 
 calm_logs('neither number nor text in any log');
 is($t->read_log('sms.log'), '', 'nor beside the log of messages');
@@ -168,6 +168,7 @@ if ($> == 0) {
 }
 
 $t = CardxTest->new(settings => {
+    workers_deliver => 1,
     sms_gateway => 'kannel',
     sms_kannel_url => "http://127.0.0.1:$port/cgi-bin/sendsms",
     sms_kannel_user => 'cardx',
@@ -264,7 +265,7 @@ $g = gateway('hang');
 $id = sms('+8613800138014', 'in the middle');
 $t->wait_for(sub { calls($g) });
 like(state_of($id), qr/^sending false/, 'committed before the call');
-$t->kill9('deliver');
+$t->kill9('deliver-0');
 hurry();
 becomes($id, 'doubtful', 'killed during the call: in doubt');
 is(scalar(@c = calls($g)), 1, 'not called again');

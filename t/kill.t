@@ -14,7 +14,7 @@ use Time::HiRes qw(sleep);
 
 my $t = CardxTest->new(fsync => 1)->start;
 my @workers = qw(api-fast-0 api-fast-1 api-slow-0 api-slow-1 api-miss-0
-    api-miss-1 fanout deliver media picture);
+    api-miss-1 fanout deliver-0 media picture);
 
 # A call as a client makes it that does not give up: repeated, with the same
 # Idempotency-Key, while there is no answer or a 5xx.

@@ -36,6 +36,7 @@ END { unlink $password if $password }
 
 my $t = CardxTest->new(settings => {
     default_region => 'DE',
+    workers_deliver => 1,
     sms_per_address => 100000,
     sms_gateway => 'kannel',
     sms_kannel_url => "http://127.0.0.1:$port/cgi-bin/sendsms",
@@ -251,7 +252,7 @@ subtest 'reports' => sub {
         return $id;
     };
 
-    $t->signal('deliver', 'STOP');
+    $t->signal('deliver-0', 'STOP');
     $becomes->(@$_) for ['sent', 1, 'delivered'], ['sent', 2, 'failed'],
         ['sent', 16, 'failed'], ['sent', 4, 'sent'], ['sent', 8, 'sent'],
         ['sending', 8, 'sent'], ['sending', 1, 'delivered'],
@@ -262,7 +263,7 @@ subtest 'reports' => sub {
     my $id = $becomes->('sending', 1, 'delivered');
     is($t->psql("select sealed_text is null from cardx.sms
         where sms_id = '$id'"), 't', 'its text is gone');
-    $t->signal('deliver', 'CONT');
+    $t->signal('deliver-0', 'CONT');
 
     is_problem(gateway('/sms/report', id => $id, type => $_), 422,
         'invalid_type', 'a bad type') for undef, '', 'x', '3', '-1', '11';

@@ -20,7 +20,7 @@ use CardxTest;
 my $dir = File::Temp::tempdir('cx.XXXX', DIR => '/tmp', CLEANUP => 1);
 my $build = $ENV{CARDX_BUILD} || "$CardxTest::ROOT/build";
 my @names = (map({ ("api-$_-0", "api-$_-1") } qw(fast slow miss)),
-    qw(push-0 push-1 fanout deliver media picture));
+    qw(push-0 push-1 fanout deliver-0 deliver-1 media picture));
 
 sub spew {
     my ($name, $text, $mode) = @_;
@@ -56,7 +56,8 @@ sub settings {
         postgresql => 'x', postgresql_fanout => 'x', redis => '/x',
         id_key_file => "$dir/key", master_key_file => "$dir/key",
         sms_secret_file => "$dir/key", sms_log => "$dir/sms.log",
-        workers_fast => 2, workers_slow => 2, workers_miss => 2, %more);
+        workers_fast => 2, workers_slow => 2, workers_miss => 2,
+        workers_deliver => 2, %more);
     spew('cardx.conf', join '', map { "$_ $all{$_}\n" } sort keys %all);
 }
 
@@ -98,7 +99,7 @@ my $all = sub {
     $lines{$_}++ for split /\n/, slurp('started');
     return \%lines;
 };
-ok(wait_for(sub { keys(%{ $all->() }) == 9 && !grep { !alive(pid($_)) } @names }),
+ok(wait_for(sub { keys(%{ $all->() }) == 10 && !grep { !alive(pid($_)) } @names }),
     'everybody runs');
 is_deeply($all->(), {
     "cardx-api $dir/cardx.conf fast socket" => 2,
@@ -107,7 +108,8 @@ is_deeply($all->(), {
     "cardx-push $dir/cardx.conf 0 none" => 1,
     "cardx-push $dir/cardx.conf 1 none" => 1,
     "cardx-fanout $dir/cardx.conf none" => 1,
-    "cardx-deliver $dir/cardx.conf none" => 1,
+    "cardx-deliver $dir/cardx.conf 0 none" => 1,
+    "cardx-deliver $dir/cardx.conf 1 none" => 1,
     "cardx-media $dir/cardx.conf none" => 1,
     "cardx-picture $dir/run/picture.sock none" => 1,
 }, 'with what it needs');

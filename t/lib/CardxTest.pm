@@ -359,7 +359,7 @@ sub forget {
 
 # --- processes -------------------------------------------------------------
 
-# Of postgres, redis, nginx, cardxd, api-fast-0, fanout, deliver, ...
+# Of postgres, redis, nginx, cardxd, api-fast-0, fanout, deliver-0, ...
 sub pid {
     my ($self, $name) = @_;
     open my $in, '<', "$self->{pids}/$name.pid" or return undef;

@@ -97,6 +97,8 @@ static const cx_setting_t cx_table[] = {
       cx_number_expected },
     { "workers_miss", CX_SETTING_NUMBER, cx_at(workers_miss), "2", 1, 256,
       cx_number_expected },
+    { "workers_deliver", CX_SETTING_NUMBER, cx_at(workers_deliver), "4", 1, 64,
+      cx_number_expected },
     { "workers_push", CX_SETTING_NUMBER, cx_at(workers_push), "2", 1, 64,
       cx_number_expected },
     { "sms_gateway", CX_SETTING_CHOICE, cx_at(sms_gateway), "log", 0, 0,

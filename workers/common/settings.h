@@ -37,6 +37,7 @@ typedef struct {
     int workers_fast;
     int workers_slow;
     int workers_miss;
+    int workers_deliver;
     int workers_push;
     char *sms_gateway;    /* "log" or "kannel" */
     char *sms_log;        /* JSON Lines, for "log" */

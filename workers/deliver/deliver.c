@@ -1,5 +1,5 @@
 /*
- * cardx-deliver SETTINGS: hands over what can not be taken back (docs/
+ * cardx-deliver SETTINGS N: hands over what can not be taken back (docs/
  * delivery.md).  For an SMS `sending` is committed before the gateway is
  * called, and its outcome after; what is found in `sending` is in doubt, and
  * is not sent again.
@@ -111,10 +111,12 @@ main(int argc, char **argv)
 {
     int code;
     deliver_t d;
+    char name[32];
     cx_outbox_t outbox;
     cx_settings_t *settings;
 
     settings = cx_process_start(argc, argv, "cardx-deliver");
+    snprintf(name, sizeof(name), "deliver-%.8s", argc > 2 ? argv[2] : "0");
 
     d.settings = settings;
     d.pg = cx_pg_open(settings, settings->postgresql_fanout);
@@ -130,7 +132,7 @@ main(int argc, char **argv)
     outbox = (cx_outbox_t){
         .settings = settings,
         .pg = d.pg,
-        .name = "deliver",
+        .name = name,
         .effects = "{sms}",
         .batch = 1, /* its call may take as long as a claim lasts */
         .retry_max = RETRY_MAX,

@@ -105,6 +105,28 @@ cx_crew_add(cx_crew_t *crew, char *name, const char *program,
 }
 
 
+/* Several of a kind that takes its turn from the outbox: "push-0" is
+ * `cardx-push SETTINGS 0`. */
+static bool
+cx_crew_several(cx_crew_t *crew, const char *path, const char *kind, int count)
+{
+    char *name, *program;
+    int i;
+
+    for (i = 0; i < count; i++) {
+        name = talloc_asprintf(crew, "%s-%d", kind, i);
+        program = talloc_asprintf(crew, "cardx-%s", kind);
+        if (name == NULL || program == NULL
+            || !cx_crew_add(crew, name, program, path, name + strlen(kind) + 1,
+                            -1)) {
+            return false;
+        }
+    }
+
+    return true;
+}
+
+
 static bool
 cx_crew_fill(cx_crew_t *crew, const cx_settings_t *settings, const char *path,
              const int fds[CX_POOLS])
@@ -112,7 +134,7 @@ cx_crew_fill(cx_crew_t *crew, const cx_settings_t *settings, const char *path,
     const int counts[CX_POOLS] = { settings->workers_fast,
                                    settings->workers_slow,
                                    settings->workers_miss };
-    static const char *const singles[] = { "fanout", "deliver", "media" };
+    static const char *const singles[] = { "fanout", "media" };
     char *name, *socket;
     size_t k;
     int i, j;
@@ -127,12 +149,9 @@ cx_crew_fill(cx_crew_t *crew, const cx_settings_t *settings, const char *path,
         }
     }
 
-    for (j = 0; j < settings->workers_push; j++) {
-        name = talloc_asprintf(crew, "push-%d", j);
-        if (name == NULL
-            || !cx_crew_add(crew, name, "cardx-push", path, name + 5, -1)) {
-            return false;
-        }
+    if (!cx_crew_several(crew, path, "deliver", settings->workers_deliver)
+        || !cx_crew_several(crew, path, "push", settings->workers_push)) {
+        return false;
     }
 
     for (k = 0; k < sizeof(singles) / sizeof(singles[0]); k++) {

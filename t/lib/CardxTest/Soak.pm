@@ -21,7 +21,7 @@ use CardxTest::Life;
 my $json = JSON::PP->new->utf8->canonical;
 
 my @workers = qw(api-fast-0 api-fast-1 api-slow-0 api-slow-1 api-miss-0
-    api-miss-1 fanout deliver media picture);
+    api-miss-1 fanout deliver-0 media picture);
 
 sub new {
     my ($class, $t, %options) = @_;
