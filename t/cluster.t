@@ -13,6 +13,7 @@ use Time::HiRes qw(sleep time);
 
 use CardxTest;
 use CardxTest::Cluster;
+use CardxTest::Events;
 
 my $cluster = CardxTest::Cluster->new->start;
 
@@ -171,7 +172,41 @@ my $doomed = key($lost->{card});
 ok($cluster->await_ready, 'complete before that');
 is_hit('card', sub { fetch($_) }, 'before the loss') for $lost, $kept;
 
+# people whose heads are on the lost node, and on others, hold a card
+my %person;
+for my $n (1 .. 30) {
+    my $who = $t->register("+8613800139" . sprintf '%03d', $n);
+    my $where = $cluster->owner("cardx:head:{$who->{user_id}}") == $gone
+        ? 'lost' : 'kept';
+    $person{$where} ||= $who;
+    last if keys %person == 2;
+}
+my $held = key($kept->{card});
+for my $who (values %person) {
+    my %own = (token => $who->{access_token});
+    $who->{stream} = CardxTest::Events->open($t, %own);
+    $who->{contact} = $t->post('/v1/contacts', { card_id => $kept->{card},
+        key => $held->{key} }, \%own)->{json}{contact_id};
+    ok($who->{stream}->wait_for(sub { grep { $_->{json}{id}
+        eq $who->{contact} } @_ }, 30), 'a person who holds it');
+}
+
+sub hears {
+    my ($who, $what) = @_;
+    my $before = $who->{seen} // 1;
+    ok($who->{stream}->follow(sub { $who->{seen} = grep { $_->{json}{id}
+        eq $who->{contact} } @_; $who->{seen} > $before }, 60), $what);
+}
+
+sub retitle {
+    my $r = $t->patch("/v1/cards/$kept->{card}", { titles => { t => {
+        name => shift } } }, $token);
+    like($r->{status}, qr/^(?:200|503)$/, 'the card is changed');
+}
+
 $cluster->signal($gone, 'KILL');
+retitle('while one is lost');
+hears($person{kept}, 'whose head is elsewhere hears of it');
 is(fetch($lost)->{status}, 200, 'a card of the lost node is given');
 my $until = time + 3;
 my %seen;
@@ -203,12 +238,15 @@ ok($cluster->await_ready, 'its projection comes back');
 $r = is_hit('card', sub { fetch($lost) }, 'a card of it');
 is($r->{status}, 200, 'as before');
 is(fetch($doomed)->{status}, 404, 'what was revoked stays so');
+hears($person{lost}, 'whose head was there hears of it now');
 
 # --- one that stalls ---------------------------------------------------------
 
 $doomed = key($lost->{card});
 is_hit('card', sub { fetch($doomed) }, 'before it stalls');
 $cluster->signal($gone, 'STOP');
+retitle('while one stalls');
+hears($person{kept}, 'who is elsewhere hears of a change');
 is(fetch($doomed)->{status}, 200, 'a card of a stalled node');
 is(revoke($doomed)->{status}, 503, 'a denial is not confirmed');
 is(fetch($doomed)->{status}, 404, 'but nobody gets the card');
@@ -217,6 +255,8 @@ ok($t->wait_for(sub { fetch($doomed)->{status} == 404
         && $t->psql('select count(*) from cardx.outbox
             where effect = \'card\'') == 0 }, 20), 'it goes on, and is told');
 is(fetch($doomed)->{status}, 404, 'and still refuses');
+hears($person{lost}, 'and so does who is there');
+$_->{stream}->close for values %person;
 
 # --- by hand -----------------------------------------------------------------
 

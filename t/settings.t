@@ -68,6 +68,39 @@ like(CardxTest::capture($cardxd, '-t', "$dir/cardx.conf"), qr/good$/,
 like(check(redis => '127.0.0.1:6379'), qr/good/, 'redis by host and port');
 like(check(socket_mode => '0666'), qr/good/, 'mode');
 
+# --- a cluster ---------------------------------------------------------------
+
+my @nodes = ('10.0.0.1:6379', '10.0.0.2:6379');
+sub cluster { check(redis_cluster => 'on', redis => "@nodes", @_) }
+like(cluster(), qr/good/, 'nodes of a cluster');
+like(cluster(redis => $nodes[0]), qr/good/, 'one of its nodes');
+like(cluster(redis => "$nodes[0] \t $nodes[1]"), qr/good/, 'blanks between');
+like(cluster(redis_database => 0), qr/good/, 'its only database');
+like(check(redis_cluster => 'off'), qr/good/, 'none');
+
+for my $case (
+    [ { redis_cluster => 'off' }, 'redis',
+        'redis: several addresses need redis_cluster on' ],
+    [ { redis_cluster => undef }, 'redis',
+        'redis: several addresses need redis_cluster on' ],
+    [ { redis => "$dir/redis.sock" }, 'redis',
+        'redis: a cluster needs host:port' ],
+    [ { redis_database => 1 }, 'redis_database',
+        'redis_database: a cluster has no other than 0' ],
+    [ { redis => "$nodes[0] $dir/redis.sock" }, 'redis',
+        'redis: expected the absolute path of a socket, or host:port' ],
+    [ { redis => "$nodes[0] 10.0.0.2" }, 'redis',
+        'redis: expected the absolute path of a socket, or host:port' ],
+    [ { redis_cluster => 'yes' }, 'redis_cluster',
+        'redis_cluster: expected off|on' ]) {
+    my ($other, $name, $expected) = @$case;
+    my $output = cluster(%$other);
+    is($? >> 8, 2, "$expected: refused");
+    my %all = (%good, redis_cluster => 'on', %$other);
+    my $line = 1 + grep { defined $all{$_} && $_ lt $name } keys %all;
+    is($output, "$dir/cardx.conf:$line: $expected\n", 'with its line');
+}
+
 my $number = 'expected a number from';
 bad('public_url', 'cards.example.org', 'public_url: expected http:// or '
     . 'https:// and a host, without a closing slash', 'no scheme');

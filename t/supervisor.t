@@ -46,6 +46,15 @@ sub pid {
     return slurp("pids/$name.pid") =~ /^(\d+)$/m ? $1 : 0;
 }
 
+# Never a group of processes, and no stranger.
+sub strike {
+    my ($name) = @_;
+    my $pid = pid($name) || die "$name has no pid file";
+    my $cmd = do { local (@ARGV, $/) = ("/proc/$pid/cmdline"); <> } // '';
+    die "$pid is no $name: $cmd" if index($cmd, $dir) < 0;
+    kill 'KILL', $pid;
+}
+
 sub alive { my ($pid) = @_; $pid && kill(0, $pid) && !CardxTest::zombie($pid) }
 
 sub settings {
@@ -135,7 +144,7 @@ is(pid('api-fast-1'), $other, 'others are left alone');
 
 spew('die-cardx-media', '');
 my $before = () = slurp('started') =~ /cardx-media/g;
-kill 'KILL', pid('media');
+strike('media');
 sleep 2;
 my $starts = (() = slurp('started') =~ /cardx-media/g) - $before;
 cmp_ok($starts, '>=', 3, 'who dies again and again is started again');
@@ -187,6 +196,15 @@ ok(!-e "$dir/pids/api-fast-2.pid", 'and what was left is gone');
 
 # --- stop ------------------------------------------------------------------
 
+# two that can't be run (again), and wait for their next try
+for my $name (qw(media deliver-0)) {
+    unlink "$dir/cardx-" . $name =~ s/-.*//r;
+    strike($name);
+}
+ok(wait_for(sub { slurp('log') =~ m{can't run \S+/cardx-media}
+    && slurp('log') =~ m{can't run \S+/cardx-deliver} }),
+    "who can't be run is named");
+sleep 0.5;
 my @last = map { pid($_) } @names;
 kill 'TERM', $cardxd;
 waitpid $cardxd, 0;

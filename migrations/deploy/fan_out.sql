@@ -98,7 +98,7 @@ CREATE FUNCTION cardx.wakes_take(page integer, most integer)
             SELECT o.effect, o.object,
                 split_part(o.object, '/', 2)::xid8 AS xid
             FROM cardx.outbox o
-            WHERE o.effect = 'wake'
+            WHERE o.effect = 'wake' AND o.due_at <= clock_timestamp()
             ORDER BY o.due_at
             LIMIT page),
         due AS MATERIALIZED (
@@ -150,6 +150,18 @@ CREATE FUNCTION cardx.wakes_take(page integer, most integer)
         WHERE EXISTS (SELECT FROM waiting w
                       WHERE w.xid >= (SELECT d.bound FROM decided d)
                           AND w.xid < (SELECT d.foreign_from FROM decided d));
+    END;
+
+-- Users who could not be told are woken again in a second; of what, their logs
+-- say.
+CREATE FUNCTION cardx.wakes_postpone(users text[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        INSERT INTO cardx.outbox (effect, object, due_at)
+        SELECT 'wake', u || '/' || pg_current_xact_id(),
+            clock_timestamp() + interval '1 second'
+        FROM (SELECT DISTINCT unnest(users)) AS w (u)
+        ON CONFLICT (effect, object) DO NOTHING;
     END;
 
 -- The next fan-out, locked; those that have not begun come first, so that a
@@ -341,7 +353,8 @@ DECLARE
     signature text;
 BEGIN
     FOREACH signature IN ARRAY ARRAY['wakes_take(integer, integer)',
-        'fanout_take()', 'fanout_tell(text)', 'fanout_write(text, integer)']
+        'wakes_postpone(text[])', 'fanout_take()', 'fanout_tell(text)',
+        'fanout_write(text, integer)']
     LOOP
         EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
                        signature);

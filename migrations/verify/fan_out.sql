@@ -6,11 +6,11 @@ SELECT card_id, generation, after, until, again, written, told_after,
     told_until, xid
 FROM cardx.fanouts WHERE false;
 
-SELECT 1 / (count(*) = 4)::integer
+SELECT 1 / (count(*) = 5)::integer
 FROM pg_proc p
 WHERE p.pronamespace = 'cardx'::regnamespace
-    AND p.proname IN ('wakes_take', 'fanout_take', 'fanout_tell',
-                      'fanout_write')
+    AND p.proname IN ('wakes_take', 'wakes_postpone', 'fanout_take',
+                      'fanout_tell', 'fanout_write')
     AND p.prosecdef
     AND pg_get_userbyid(p.proowner) = 'cardx_definer'
     AND has_function_privilege('cardx_fanout', p.oid, 'execute')

@@ -54,6 +54,7 @@ SELECT function_privs_are('cardx', f.name, f.arguments, 'cardx_api',
     CASE WHEN f.api THEN ARRAY['EXECUTE'] ELSE ARRAY[]::text[] END)
 FROM (VALUES ('log_add', ARRAY['text', 'text', 'text', 'text'], true),
     ('wakes_take', ARRAY['integer', 'integer'], false),
+    ('wakes_postpone', ARRAY['text[]'], false),
     ('fanout_take', ARRAY[]::text[], false),
     ('fanout_tell', ARRAY['text'], false),
     ('fanout_write', ARRAY['text', 'integer'], false))
@@ -160,6 +161,14 @@ SELECT is((SELECT count(*) FROM cardx.wakes_take(2, 16)), 1::bigint,
 RESET ROLE;
 SELECT is((SELECT count(*) FROM cardx.outbox WHERE effect = 'wake'), 3::bigint,
     'leaves the rest');
+SELECT pg_temp.nothing_is_asked();
+
+SET ROLE cardx_fanout;
+SELECT lives_ok($$SELECT cardx.wakes_postpone('{a,b,a}')$$, 'later');
+SELECT is_empty('SELECT * FROM cardx.wakes_take(10, 16)', 'is not now');
+RESET ROLE;
+SELECT is((SELECT count(*) FROM cardx.outbox WHERE effect = 'wake'
+        AND due_at > now()), 2::bigint, 'but in a moment, for each');
 SELECT pg_temp.nothing_is_asked();
 
 -- This transaction is decided for nobody; what was rolled back behind it makes

@@ -419,6 +419,13 @@ cx_redis_doubt(cx_redis_t *redis)
 }
 
 
+bool
+cx_redis_is_away(const cx_redis_node_t *node)
+{
+    return node->away;
+}
+
+
 static cx_redis_node_t *
 node_of(const cx_redis_t *redis, unsigned slot)
 {

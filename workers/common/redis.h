@@ -66,6 +66,9 @@ redisReply *cx_redis_epoch_script(cx_redis_t *redis, TALLOC_CTX *ctx,
  * long as `redis`, the array until the next call of anything here. */
 size_t cx_redis_nodes(cx_redis_t *redis, cx_redis_node_t ***nodes);
 
+/* Whether a node did not answer when it was asked last. */
+bool cx_redis_is_away(const cx_redis_node_t *node);
+
 /* The node that has a name; NULL: none, or Redis is away. */
 cx_redis_node_t *cx_redis_node(cx_redis_t *redis, const char *name);
 

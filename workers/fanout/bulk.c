@@ -5,8 +5,6 @@
 #include "cx_buf.h"
 #include "log.h"
 
-#define TIMEOUT_MS 5000
-
 struct cx_bulk_s {
     redisContext *link;
     int pending; /* answers to come */
@@ -30,13 +28,13 @@ bulk_free(cx_bulk_t *bulk)
 cx_bulk_t *
 cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings)
 {
-    return cx_bulk_open_at(ctx, settings, NULL);
+    return cx_bulk_open_at(ctx, settings, NULL, CX_BULK_TIMEOUT);
 }
 
 
 cx_bulk_t *
 cx_bulk_open_at(TALLOC_CTX *ctx, const cx_settings_t *settings,
-                const char *address)
+                const char *address, int ms)
 {
     char why[128];
     cx_bulk_t *bulk;
@@ -44,7 +42,7 @@ cx_bulk_open_at(TALLOC_CTX *ctx, const cx_settings_t *settings,
     bulk = cx_must(talloc_zero(ctx, cx_bulk_t));
     talloc_set_destructor(bulk, bulk_free);
 
-    bulk->link = cx_redis_dial(settings, address, TIMEOUT_MS, why, sizeof(why));
+    bulk->link = cx_redis_dial(settings, address, ms, why, sizeof(why));
 
     if (bulk->link == NULL) {
         cx_warn("Redis: %s", why);

@@ -200,7 +200,8 @@ new_epoch(cx_rebuild_t *r, TALLOC_CTX *ctx, cx_redis_node_t *node)
     cx_target_t *target;
 
     target = &r->targets[r->n_targets];
-    target->bulk = cx_bulk_open_at(r, r->p->settings, node->address);
+    target->bulk =
+        cx_bulk_open_at(r, r->p->settings, node->address, CX_BULK_TIMEOUT);
 
     if (target->bulk == NULL) {
         return false;

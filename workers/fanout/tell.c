@@ -13,6 +13,11 @@
 #define WAKES "256"       /* users at once */
 #define CHANGES_MAX "16"  /* of one user in a message */
 #define MESSAGE_MAX 65536 /* bytes; more users: another message */
+#define TIMEOUT_MS 1000   /* for a node that is not known to be away */
+
+/* in place of a link */
+#define NOWHERE (-1) /* its node is lost */
+#define NOBODY (-2)  /* no user */
 
 /* A chunk ends after 25 ms: its size follows what the last ones took. */
 #define CHUNK_MS 15
@@ -41,6 +46,28 @@ cx_tell_close(cx_tell_t *tell)
     }
 
     tell->n = 0;
+}
+
+
+/* Forgets links that were lost: they may be had again. */
+static void
+tidy(cx_tell_t *tell)
+{
+    int i, n;
+
+    n = 0;
+
+    for (i = 0; i < tell->n; i++) {
+        if (tell->bulks[i] == NULL) {
+            talloc_free(tell->addresses[i]);
+            continue;
+        }
+
+        tell->bulks[n] = tell->bulks[i];
+        tell->addresses[n++] = tell->addresses[i];
+    }
+
+    tell->n = n;
     tell->failed = false;
 }
 
@@ -52,47 +79,79 @@ same(const char *a, const char *b)
 }
 
 
-/* The link to the node of a name, opened by its first use.  NULL: there is
- * none, and what is done now has failed. */
-static cx_bulk_t *
-bulk_of(cx_tell_t *tell, const char *name)
+/* The link to an address, opened by its first use.  One that can't be had is
+ * not tried again before tidy(). */
+static int
+link_to(cx_tell_t *tell, const char *address)
 {
     int i;
-    cx_redis_node_t *node;
-    const char *address;
-
-    node = tell->p->settings->redis_cluster
-               ? cx_redis_node(tell->p->redis, name)
-               : NULL;
-    address = node != NULL ? node->address : NULL;
 
     for (i = 0; i < tell->n; i++) {
         if (same(tell->addresses[i], address)) {
-            return tell->bulks[i];
+            return tell->bulks[i] != NULL ? i : NOWHERE;
         }
     }
 
-    if (i < CX_TELL_NODES) {
-        tell->bulks[i] = cx_bulk_open_at(NULL, tell->p->settings, address);
-        tell->addresses[i] =
-            address != NULL ? cx_must(talloc_strdup(NULL, address)) : NULL;
-    }
-
-    if (i == CX_TELL_NODES || tell->bulks[i] == NULL) {
-        tell->failed = true;
-        return NULL;
+    if (i == CX_TELL_NODES) {
+        return NOWHERE;
     }
 
     tell->n++;
+    tell->bulks[i] =
+        cx_bulk_open_at(NULL, tell->p->settings, address, TIMEOUT_MS);
+    tell->addresses[i] =
+        address != NULL ? cx_must(talloc_strdup(NULL, address)) : NULL;
 
-    return tell->bulks[i];
+    return tell->bulks[i] != NULL ? i : NOWHERE;
 }
 
 
-/* Waits for what was sent.  Links that have failed are not used again, nor is
- * what was known of the nodes. */
+/* The link to the node of a name.  One that is away, as the projection's own
+ * link finds, makes nobody wait. */
+static int
+link_of(cx_tell_t *tell, const char *name)
+{
+    cx_redis_node_t *node;
+
+    if (!tell->p->settings->redis_cluster) {
+        return link_to(tell, NULL);
+    }
+
+    node = cx_redis_node(tell->p->redis, name);
+
+    return node != NULL && !cx_redis_is_away(node)
+               ? link_to(tell, node->address)
+               : NOWHERE;
+}
+
+
+/* A cluster's nodes hand on to each other what is published. */
+static int
+link_of_any(cx_tell_t *tell)
+{
+    int at;
+    size_t i, n;
+    cx_redis_node_t **nodes;
+
+    at = NOWHERE;
+    n = tell->p->settings->redis_cluster
+            ? cx_redis_nodes(tell->p->redis, &nodes)
+            : 0;
+
+    for (i = 0; i < n && at == NOWHERE; i++) {
+        if (!cx_redis_is_away(nodes[i])) {
+            at = link_to(tell, nodes[i]->address);
+        }
+    }
+
+    return at;
+}
+
+
+/* Waits for what was sent.  Links that fail are lost until tidy().  False:
+ * some have. */
 static bool
-bulk_done(cx_tell_t *tell)
+collect(cx_tell_t *tell)
 {
     int i;
     bool ok;
@@ -100,11 +159,14 @@ bulk_done(cx_tell_t *tell)
     ok = !tell->failed;
 
     for (i = 0; i < tell->n; i++) {
-        ok = cx_bulk_collect(tell->bulks[i]) && ok;
+        if (tell->bulks[i] != NULL && !cx_bulk_collect(tell->bulks[i])) {
+            talloc_free(tell->bulks[i]);
+            tell->bulks[i] = NULL;
+            ok = false;
+        }
     }
 
     if (!ok) {
-        cx_tell_close(tell);
         cx_redis_doubt(tell->p->redis);
     }
 
@@ -113,12 +175,15 @@ bulk_done(cx_tell_t *tell)
 
 
 static void
-bulk_flush(cx_tell_t *tell)
+flush(cx_tell_t *tell)
 {
     int i;
 
     for (i = 0; i < tell->n; i++) {
-        tell->failed = !cx_bulk_flush(tell->bulks[i]) || tell->failed;
+        if (tell->bulks[i] != NULL) {
+            /* what fails shows when it is collected */
+            (void) cx_bulk_flush(tell->bulks[i]);
+        }
     }
 }
 
@@ -141,29 +206,61 @@ head_name(const PGresult *rows, int i, char name[CX_NAME_MAX])
 }
 
 
-/* Has Redis drop heads. */
-static void
-drop_heads(cx_tell_t *tell, const PGresult *rows)
+/* Has Redis drop heads; the link that each was sent on. */
+static int *
+drop_heads(cx_tell_t *tell, TALLOC_CTX *ctx, const PGresult *rows)
 {
-    int i;
-    cx_bulk_t *bulk;
+    int i, n, *at;
     char name[CX_NAME_MAX];
 
-    for (i = 0; i < PQntuples(rows); i++) {
+    n = PQntuples(rows);
+    at = cx_must(talloc_array(ctx, int, (unsigned) n + 1));
+
+    for (i = 0; i < n; i++) {
+        at[i] = NOBODY;
+
         if (head_name(rows, i, name) == NULL) {
             continue;
         }
 
-        bulk = bulk_of(tell, name);
+        at[i] = link_of(tell, name);
 
-        if (bulk == NULL) {
-            return;
+        if (at[i] != NOWHERE) {
+            cx_bulk_word(tell->bulks[at[i]], "DEL");
+            cx_bulk_word(tell->bulks[at[i]], name);
+            cx_bulk_send(tell->bulks[at[i]]);
         }
-
-        cx_bulk_word(bulk, "DEL");
-        cx_bulk_word(bulk, name);
-        cx_bulk_send(bulk);
     }
+
+    return at;
+}
+
+
+/* Users whose heads a lost node may still have are woken again later: nobody
+ * else waits for it.  False: nothing is left but lost nodes. */
+static bool
+postpone(cx_tell_t *tell, TALLOC_CTX *ctx, const PGresult *rows, const int *at)
+{
+    int i, n;
+    size_t lost;
+    char **users;
+    PGresult *done;
+
+    lost = 0;
+    n = PQntuples(rows);
+    users = cx_must(talloc_zero_array(ctx, char *, (unsigned) n + 1));
+
+    for (i = 0; i < n; i++) {
+        if (at[i] == NOWHERE || (at[i] >= 0 && tell->bulks[at[i]] == NULL)) {
+            users[lost++] = (char *) cx_pg_text(rows, i, 0);
+        }
+    }
+
+    return lost == 0
+           || (tell->p->settings->redis_cluster && link_of_any(tell) != NOWHERE
+               && cx_pg_query(tell->p->pg, ctx, &done, &SQL_WAKES_POSTPONE,
+                              cx_must(cx_pg_array(ctx, users)))
+                      == CX_PG_OK);
 }
 
 
@@ -186,10 +283,6 @@ forget_heads(cx_tell_t *tell, const PGresult *rows)
 static bool
 forget(cx_tell_t *tell, const PGresult *rows, const PGresult *more)
 {
-    if (!bulk_done(tell)) {
-        return false;
-    }
-
     cx_forget_hold(&tell->p->forget);
     forget_heads(tell, rows);
 
@@ -204,18 +297,25 @@ forget(cx_tell_t *tell, const PGresult *rows, const PGresult *more)
 static void
 publish(cx_tell_t *tell, unsigned channel, const cx_buf_t *message)
 {
-    cx_bulk_t *bulk;
+    int at;
     char name[CX_NAME_MAX];
 
     cx_wake_name(name, channel);
-    bulk = bulk_of(tell, name);
+    at = link_of(tell, name);
 
-    if (bulk != NULL) {
-        cx_bulk_word(bulk, "PUBLISH");
-        cx_bulk_word(bulk, name);
-        cx_bulk_bytes(bulk, message->data, message->len);
-        cx_bulk_send(bulk);
+    if (at == NOWHERE) {
+        at = link_of_any(tell);
     }
+
+    if (at == NOWHERE) {
+        tell->failed = true;
+        return;
+    }
+
+    cx_bulk_word(tell->bulks[at], "PUBLISH");
+    cx_bulk_word(tell->bulks[at], name);
+    cx_bulk_bytes(tell->bulks[at], message->data, message->len);
+    cx_bulk_send(tell->bulks[at]);
 }
 
 
@@ -281,7 +381,7 @@ wake(cx_tell_t *tell, TALLOC_CTX *ctx, const PGresult *rows)
 cx_tell_rc_t
 cx_tell_wakes(cx_tell_t *tell)
 {
-    int n;
+    int n, *at;
     bool waiting;
     PGresult *rows;
     TALLOC_CTX *ctx;
@@ -289,6 +389,7 @@ cx_tell_wakes(cx_tell_t *tell)
 
     rc = CX_TELL_AWAY;
     ctx = cx_must(talloc_new(NULL));
+    tidy(tell);
 
     if (cx_pg_begin(tell->p->pg) != CX_PG_OK
         || cx_pg_query(tell->p->pg, ctx, &rows, &SQL_WAKES_TAKE, WAKES,
@@ -299,7 +400,8 @@ cx_tell_wakes(cx_tell_t *tell)
 
     n = PQntuples(rows);
     waiting = n > 0 && cx_pg_text(rows, n - 1, 0) == NULL;
-    drop_heads(tell, rows);
+    at = drop_heads(tell, ctx, rows);
+    (void) collect(tell);
 
     if (!forget(tell, rows, NULL)) {
         goto done;
@@ -307,7 +409,8 @@ cx_tell_wakes(cx_tell_t *tell)
 
     wake(tell, ctx, rows);
 
-    if (bulk_done(tell) && cx_pg_commit(tell->p->pg) == CX_PG_OK) {
+    if (collect(tell) && postpone(tell, ctx, rows, at)
+        && cx_pg_commit(tell->p->pg) == CX_PG_OK) {
         rc = n > (waiting ? 1 : 0) ? CX_TELL_MORE
              : waiting             ? CX_TELL_SOON
                                    : CX_TELL_IDLE;
@@ -328,9 +431,11 @@ static bool
 chunk(cx_tell_t *tell, TALLOC_CTX *ctx, const char *card_id, bool told)
 {
     char page[16];
+    int *at, *last_at;
     PGresult *last, *next;
 
     last = NULL;
+    last_at = NULL;
 
     if (told) {
         if (cx_pg_query(tell->p->pg, ctx, &last, &SQL_FANOUT_TELL, card_id)
@@ -338,8 +443,8 @@ chunk(cx_tell_t *tell, TALLOC_CTX *ctx, const char *card_id, bool told)
             return false;
         }
 
-        drop_heads(tell, last);
-        bulk_flush(tell);
+        last_at = drop_heads(tell, ctx, last);
+        flush(tell);
     }
 
     snprintf(page, sizeof(page), "%d", tell->page);
@@ -351,7 +456,8 @@ chunk(cx_tell_t *tell, TALLOC_CTX *ctx, const char *card_id, bool told)
 
     /* before the commit, too: from then on no head may stand that does not
      * know of it, whoever is killed */
-    drop_heads(tell, next);
+    at = drop_heads(tell, ctx, next);
+    (void) collect(tell);
 
     if (!forget(tell, next, last)) {
         return false;
@@ -361,7 +467,8 @@ chunk(cx_tell_t *tell, TALLOC_CTX *ctx, const char *card_id, bool told)
         wake(tell, ctx, last);
     }
 
-    return true;
+    return collect(tell) && (!told || postpone(tell, ctx, last, last_at))
+           && postpone(tell, ctx, next, at);
 }
 
 
@@ -391,6 +498,7 @@ cx_tell_holders(cx_tell_t *tell)
     rc = CX_TELL_AWAY;
     began = cx_monotonic_ms();
     ctx = cx_must(talloc_new(NULL));
+    tidy(tell);
 
     if (cx_pg_begin(tell->p->pg) != CX_PG_OK
         || cx_pg_query(tell->p->pg, ctx, &row, &SQL_FANOUT_TAKE) != CX_PG_OK) {
@@ -408,7 +516,7 @@ cx_tell_holders(cx_tell_t *tell)
     ok = strcmp(state, "wait") == 0
          || chunk(tell, ctx, card_id, strcmp(state, "tell") == 0);
 
-    if (bulk_done(tell) && ok && cx_pg_commit(tell->p->pg) == CX_PG_OK) {
+    if (ok && cx_pg_commit(tell->p->pg) == CX_PG_OK) {
         rc = strcmp(state, "wait") == 0 ? CX_TELL_SOON : CX_TELL_MORE;
 
         if (rc == CX_TELL_MORE) {

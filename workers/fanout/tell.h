@@ -20,10 +20,10 @@ typedef enum {
 
 typedef struct {
     cx_projector_t *p;
-    cx_bulk_t *bulks[CX_TELL_NODES]; /* one for each node of Redis */
+    cx_bulk_t *bulks[CX_TELL_NODES]; /* of each node of Redis; NULL: lost */
     char *addresses[CX_TELL_NODES];  /* NULL: the one server */
     int n;
-    bool failed; /* a node has no link */
+    bool failed; /* something could be published nowhere */
     int page;    /* holders in the next chunk */
 } cx_tell_t;
 

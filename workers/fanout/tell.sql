@@ -4,6 +4,9 @@
 select w.user_id, w.line, cardx.log_epoch()
 from cardx.wakes_take($1::integer, $2::integer) w
 
+-- name: wakes_postpone
+select from cardx.wakes_postpone($1::text[])
+
 -- name: fanout_take
 select card_id, state from cardx.fanout_take()
 

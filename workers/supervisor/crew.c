@@ -19,6 +19,7 @@ typedef struct {
     char *argv[4]; /* the program first */
     int fd;        /* its standard input: a listening socket, or -1 */
     pid_t pid;     /* 0: does not run */
+    pid_t last;    /* in its pid file */
     int64_t since; /* started then */
     int64_t due;   /* to be started then, if it does not run */
     int backoff;   /* ms to wait after the next death */
@@ -265,6 +266,7 @@ cx_worker_start(cx_crew_t *crew, cx_worker_t *w)
         cx_worker_exec(w, supervisor);
         return;
     default:
+        w->last = w->pid;
         cx_pid_write(crew->pid_dir, w->name, w->pid);
     }
 }
@@ -368,6 +370,11 @@ cx_crew_stop(cx_crew_t *crew, int signal_number)
     for (i = 0; i < crew->n; i++) {
         if (crew->workers[i].pid != 0) {
             kill(crew->workers[i].pid, signal_number);
+
+        } else {
+            /* it has died, and is not started again */
+            cx_pid_remove(crew->pid_dir, crew->workers[i].name,
+                          crew->workers[i].last);
         }
     }
 }
