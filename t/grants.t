@@ -168,6 +168,10 @@ is($said->($t->delete("/v1/cards/$id/holders/$who{carl}{user_id}", undef,
     $bela)), '404 not_found', 'only the owner can');
 $r = $t->get("/v1/cards/$id/blocks", undef, $anna)->{json}{items};
 is($r->[0]{user_id}, $who{bela}{user_id}, 'the list of blocks');
+is_deeply($t->get("/v1/cards/$id/blocks?cursor=$r->[0]{user_id}", undef,
+    $anna)->{json}{items}, [], 'page by page');
+is($said->($t->get("/v1/cards/$id/blocks?limit=0", undef, $anna)),
+    '422 invalid_limit', 'of a size that is one');
 is($said->($t->delete("/v1/cards/$id/blocks/$who{bela}{user_id}", undef,
     $bela)), '404 not_found', 'the blocked one can not lift it');
 is($t->delete("/v1/cards/$id/blocks/$who{bela}{user_id}", undef, $anna)

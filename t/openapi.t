@@ -741,6 +741,10 @@ subtest 'contacts' => sub {
         $other->{card_id}, key => $second->{key} });
     call(mergeContact => '409 two_cards', \%held,
         { with => $two->{contact_id} });
+    my @long = map { call(addContact => 201, \%hold, { own => $card,
+        note => $_ x 5_000 }) } 'x', 'y';
+    call(mergeContact => '409 too_much_together', { %hold,
+        contact_id => $long[0]{contact_id} }, { with => $long[1]{contact_id} });
     call(deleteContact => '412 version_conflict', { %own,
         'If-Match' => '"0"' });
     call(deleteContact => 204, \%own);

@@ -573,7 +573,7 @@ CREATE FUNCTION cardx.card_holders(its_card text, after text, page integer)
         LIMIT page;
     END;
 
-CREATE FUNCTION cardx.card_blocks(its_card text)
+CREATE FUNCTION cardx.card_blocks(its_card text, after text, page integer)
     RETURNS TABLE (user_id text, nickname text, blocked_at timestamptz)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -582,7 +582,9 @@ CREATE FUNCTION cardx.card_blocks(its_card text)
         FROM cardx.blocks b
         JOIN cardx.users u ON u.user_id = b.holder_id
         WHERE b.card_id = its_card AND b.owner_id = cardx.current_user_id()
-        ORDER BY b.holder_id;
+            AND (after IS NULL OR b.holder_id > after)
+        ORDER BY b.holder_id
+        LIMIT page;
     END;
 
 -- Takes a card of the current user back from a holder: every grant ends, and
@@ -661,7 +663,7 @@ BEGIN
         'contact_save(text, text, bytea, bytea, bytea, integer)',
         'contact_join(text, text)', 'contact_part(text, text, text)',
         'contact_medium(text, text)',
-        'card_holders(text, text, integer)', 'card_blocks(text)',
+        'card_holders(text, text, integer)', 'card_blocks(text, text, integer)',
         'card_take_back(text, text)', 'block_lift(text, text)']
     LOOP
         EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',

@@ -5,7 +5,7 @@ BEGIN;
 DROP FUNCTION cardx.contact_sweep(integer);
 DROP FUNCTION cardx.block_lift(text, text);
 DROP FUNCTION cardx.card_take_back(text, text);
-DROP FUNCTION cardx.card_blocks(text);
+DROP FUNCTION cardx.card_blocks(text, text, integer);
 DROP FUNCTION cardx.card_holders(text, text, integer);
 DROP FUNCTION cardx.contact_medium(text, text);
 DROP FUNCTION cardx.contact_part(text, text, text);

@@ -171,7 +171,7 @@ SELECT ok(NOT cardx.grant_add('card-a', 'bela', via, 's', NULL),
 FROM unnest(ARRAY['key', 'exchange', 'delivery', 'circle', 'match', 'share'])
     via;
 SELECT ok(cardx.card_take_back('card-a', 'bela'), 'again is no harm');
-SELECT is((SELECT count(*) FROM cardx.card_blocks('card-a')), 1::bigint,
+SELECT is((SELECT count(*) FROM cardx.card_blocks('card-a', NULL, 9)), 1::bigint,
           'one block');
 SELECT ok(cardx.block_lift('card-a', 'bela'), 'lifted');
 SELECT is((SELECT count(*) FROM cardx.grants), 0::bigint,

@@ -10,14 +10,14 @@
 
 
 static void
-get_holders(cx_request_t *r)
+list(cx_request_t *r, const cx_statement_t *statement)
 {
     int limit;
     const char *cursor;
     PGresult *result;
 
     if (!cx_page(r, HOLDERS_PAGE, &limit, &cursor)
-        || !cx_query(r, &result, &SQL_HOLDER_LIST, r->params[0],
+        || !cx_query(r, &result, statement, r->params[0],
                      talloc_asprintf(r, "%d", limit), cursor)) {
         return;
     }
@@ -28,6 +28,20 @@ get_holders(cx_request_t *r)
     }
 
     cx_answer_text(r, 200, cx_pg_text(result, 0, 0));
+}
+
+
+static void
+get_holders(cx_request_t *r)
+{
+    list(r, &SQL_HOLDER_LIST);
+}
+
+
+static void
+get_blocks(cx_request_t *r)
+{
+    list(r, &SQL_BLOCK_LIST);
 }
 
 
@@ -51,24 +65,6 @@ delete_holder(cx_request_t *r)
 
     cx_answer_empty(r, 204);
     cx_wake(r, "fanout");
-}
-
-
-static void
-get_blocks(cx_request_t *r)
-{
-    PGresult *result;
-
-    if (!cx_query(r, &result, &SQL_BLOCK_LIST, r->params[0])) {
-        return;
-    }
-
-    if (PQntuples(result) == 0) {
-        cx_problem(r, 404, "not_found", "You have no such card.");
-        return;
-    }
-
-    cx_answer_text(r, 200, cx_pg_text(result, 0, 0));
 }
 
 

@@ -26,13 +26,21 @@ select cardx.card_take_back($1, $2);
 
 -- No row: no such card of the user's.
 -- name: block_list
-select jsonb_build_object('items', (
-    select coalesce(jsonb_agg(jsonb_build_object(
-        'user_id', b.user_id,
-        'nickname', b.nickname,
-        'blocked_at', cardx.rfc3339(b.blocked_at))
-        order by b.user_id), '[]')
-    from cardx.card_blocks($1) b))
+with page as (
+    select b.user_id, b.nickname, b.blocked_at,
+        row_number() over (order by b.user_id collate "C") as n
+    from cardx.card_blocks($1, $3, $2::integer + 1) b)
+select jsonb_strip_nulls(jsonb_build_object('next', (
+            select user_id from page
+            where n = $2::integer
+                and exists (select from page where n > $2::integer))))
+    || jsonb_build_object('items', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'user_id', p.user_id,
+            'nickname', p.nickname,
+            'blocked_at', cardx.rfc3339(p.blocked_at))
+            order by p.n) filter (where p.n <= $2::integer), '[]')
+        from page p))
 from cardx.cards c
 where c.card_id = $1 and c.deleted_at is null;
 
