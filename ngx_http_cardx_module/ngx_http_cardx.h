@@ -464,7 +464,8 @@ void ngx_http_cardx_caches_exit(ngx_http_cardx_main_conf_t *mcf);
  * listeners of the user.  ask: something may have been missed; called some
  * time after listen_again(), or when the channel is heard (again), and for
  * the impatient also when it is not any more.  exit: the worker is to exit.
- * Each may end the request, and exit must call unlisten.
+ * turn: after take_turn() had none left, there is one now.  Each may end the
+ * request, and exit must call unlisten.
  */
 
 typedef struct ngx_http_cardx_hub_s       ngx_http_cardx_hub_t;
@@ -482,8 +483,11 @@ struct ngx_http_cardx_listener_s {
                                          ngx_uint_t serial);
     void                           (*ask)(ngx_http_cardx_listener_t *l);
     void                           (*exit)(ngx_http_cardx_listener_t *l);
+    void                           (*turn)(ngx_http_cardx_listener_t *l);
 
     unsigned                         due:1;
+    unsigned                         waiting:1;  /* for a turn */
+    unsigned                         asks:1;     /* has one */
     unsigned                         impatient:1;
 };
 
@@ -492,6 +496,8 @@ ngx_int_t ngx_http_cardx_listen(ngx_http_cardx_redis_t *redis,
     ngx_http_cardx_listener_t *l, const char *user_id);
 void ngx_http_cardx_unlisten(ngx_http_cardx_listener_t *l);
 void ngx_http_cardx_listen_again(ngx_http_cardx_listener_t *l);
+ngx_uint_t ngx_http_cardx_take_turn(ngx_http_cardx_listener_t *l);
+void ngx_http_cardx_end_turn(ngx_http_cardx_listener_t *l);
 ngx_uint_t ngx_http_cardx_is_heard(ngx_http_cardx_listener_t *l);
 void ngx_http_cardx_listen_exit(ngx_http_cardx_redis_t *redis);
 

@@ -30,6 +30,7 @@ static void ngx_http_cardx_stream_wake(ngx_http_cardx_listener_t *l,
     const char *epoch, cx_wake_t wake, ngx_uint_t serial);
 static void ngx_http_cardx_stream_again(ngx_http_cardx_listener_t *l);
 static void ngx_http_cardx_stream_exit(ngx_http_cardx_listener_t *l);
+static void ngx_http_cardx_stream_turn(ngx_http_cardx_listener_t *l);
 static void ngx_http_cardx_stream_ask(ngx_http_cardx_stream_t *s);
 static void ngx_http_cardx_stream_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
@@ -77,6 +78,7 @@ ngx_http_cardx_events_handler(ngx_http_request_t *r)
     s->listener.wake = ngx_http_cardx_stream_wake;
     s->listener.ask = ngx_http_cardx_stream_again;
     s->listener.exit = ngx_http_cardx_stream_exit;
+    s->listener.turn = ngx_http_cardx_stream_turn;
 
     (void) ngx_http_arg(r, (u_char *) "ticket", sizeof("ticket") - 1,
                         &s->ticket);
@@ -320,6 +322,10 @@ ngx_http_cardx_stream_wake(ngx_http_cardx_listener_t *l, const char *epoch,
         }
     }
 
+    if (s->later) {
+        return;
+    }
+
     ngx_http_cardx_stream_catch_up(s);
 
     ngx_http_run_posted_requests(c);
@@ -361,6 +367,26 @@ ngx_http_cardx_stream_exit(ngx_http_cardx_listener_t *l)
 }
 
 
+static void
+ngx_http_cardx_stream_turn(ngx_http_cardx_listener_t *l)
+{
+    ngx_connection_t         *c;
+    ngx_http_cardx_stream_t  *s;
+
+    s = (ngx_http_cardx_stream_t *) l;
+    c = s->ctx->request->connection;
+
+    if (s->asking || s->catching) {
+        s->missed = 1;
+        return;
+    }
+
+    ngx_http_cardx_stream_catch_up(s);
+
+    ngx_http_run_posted_requests(c);
+}
+
+
 /* Whether the token is still good, and whether there is anything new. */
 
 static void
@@ -374,6 +400,7 @@ ngx_http_cardx_stream_ask(ngx_http_cardx_stream_t *s)
                                         ngx_http_cardx_module);
 
     s->missed = 0;
+    s->later = 0;
 
     len = ngx_http_cardx_auth_command(command, s->ctx->token, 1);
 
@@ -473,6 +500,10 @@ ngx_http_cardx_stream_catch_up(ngx_http_cardx_stream_t *s)
     ngx_http_core_main_conf_t  *cmcf;
     ngx_http_cardx_loc_conf_t  *clcf;
 
+    if (!ngx_http_cardx_take_turn(&s->listener)) {
+        return;
+    }
+
     r = s->ctx->request;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
@@ -481,6 +512,7 @@ ngx_http_cardx_stream_catch_up(ngx_http_cardx_stream_t *s)
     ngx_http_cardx_stream_count(s, catches);
 
     s->missed = 0;
+    s->later = 0;
     s->catching = 1;
     s->done = 0;
     s->failed = 0;
@@ -585,6 +617,8 @@ ngx_http_cardx_stream_take(ngx_http_cardx_stream_t *s)
     s->sr = NULL;
     s->done = 0;
 
+    ngx_http_cardx_end_turn(&s->listener);
+
     if (s->failed) {
         goto failed;
     }
@@ -660,7 +694,18 @@ ngx_http_cardx_stream_take(ngx_http_cardx_stream_t *s)
 
 failed:
 
-    ngx_http_cardx_stream_fail(s, NGX_HTTP_SERVICE_UNAVAILABLE);
+    if (!s->started || s->ctx->auth == NGX_HTTP_CARDX_AUTH_REFUSED) {
+        ngx_http_cardx_stream_fail(s, NGX_HTTP_SERVICE_UNAVAILABLE);
+        return;
+    }
+
+    /* it would only come back to be served by the same workers */
+
+    s->more = 0;
+    s->later = 1;
+
+    ngx_http_cardx_stream_free_pool(s);
+    ngx_http_cardx_stream_settled(s);
 }
 
 
@@ -676,16 +721,16 @@ ngx_http_cardx_stream_settled(ngx_http_cardx_stream_t *s)
         return;
     }
 
+    ngx_http_cardx_stream_timer(s);
+
     if (s->more) {
         s->more = 0;
         ngx_http_cardx_stream_catch_up(s);
         return;
     }
 
-    if (s->missed) {
+    if (s->missed && !s->later) {
         s->missed = 0;
         ngx_http_cardx_listen_again(&s->listener);
     }
-
-    ngx_http_cardx_stream_timer(s);
 }

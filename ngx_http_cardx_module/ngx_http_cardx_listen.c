@@ -19,6 +19,10 @@
 #define NGX_HTTP_CARDX_DUE_INTERVAL  20
 #define NGX_HTTP_CARDX_DUE_MAX       20
 
+/* how many listeners ask workers at a time: after an outage all of them want
+ * to, and workers are there for others, too */
+#define NGX_HTTP_CARDX_TURNS         8
+
 /* how soon an exiting worker lets go of its clients */
 #define NGX_HTTP_CARDX_EXIT_INTERVAL  200
 
@@ -45,7 +49,10 @@ struct ngx_http_cardx_hub_s {
     ngx_rbtree_t                     users;
     ngx_rbtree_node_t                sentinel;
     ngx_queue_t                      due;       /* listeners */
+    ngx_queue_t                      waiting;   /* those for a turn */
+    ngx_uint_t                       turns;     /* that are taken */
     ngx_event_t                      tick;
+    ngx_event_t                      turn;      /* one is free: posted */
     ngx_event_t                      exit;
     ngx_uint_t                       count;     /* listeners */
     ngx_http_cardx_wakes_t           wakes[CX_WAKE_CHANNELS];
@@ -63,6 +70,7 @@ static void ngx_http_cardx_user_release(ngx_http_cardx_hub_t *hub,
 static void ngx_http_cardx_wakes_message(void *data, ngx_str_t *message);
 static void ngx_http_cardx_wakes_state(void *data, ngx_uint_t up);
 static void ngx_http_cardx_hub_tick(ngx_event_t *ev);
+static void ngx_http_cardx_hub_turn(ngx_event_t *ev);
 static void ngx_http_cardx_hub_exit(ngx_event_t *ev);
 
 
@@ -99,6 +107,8 @@ ngx_http_cardx_listen(ngx_http_cardx_redis_t *redis,
     l->hub = hub;
     l->user = user;
     l->due = 0;
+    l->waiting = 0;
+    l->asks = 0;
 
     if (hub->count++ == 0) {
         ngx_add_timer(&hub->exit, NGX_HTTP_CARDX_EXIT_INTERVAL);
@@ -119,9 +129,11 @@ ngx_http_cardx_unlisten(ngx_http_cardx_listener_t *l)
         return;
     }
 
-    if (l->due) {
+    if (l->due || l->waiting) {
         ngx_queue_remove(&l->again);
     }
+
+    ngx_http_cardx_end_turn(l);
 
     ngx_queue_remove(&l->queue);
     l->hub = NULL;
@@ -144,7 +156,7 @@ ngx_http_cardx_is_heard(ngx_http_cardx_listener_t *l)
 void
 ngx_http_cardx_listen_again(ngx_http_cardx_listener_t *l)
 {
-    if (l->due) {
+    if (l->due || l->waiting) {
         return;
     }
 
@@ -154,6 +166,51 @@ ngx_http_cardx_listen_again(ngx_http_cardx_listener_t *l)
     if (!l->hub->tick.timer_set) {
         ngx_add_timer(&l->hub->tick, NGX_HTTP_CARDX_DUE_INTERVAL);
     }
+}
+
+
+/* 1: a worker may be asked, until end_turn(); 0: turn() will be called. */
+
+ngx_uint_t
+ngx_http_cardx_take_turn(ngx_http_cardx_listener_t *l)
+{
+    ngx_http_cardx_hub_t  *hub;
+
+    hub = l->hub;
+
+    if (hub->turns < NGX_HTTP_CARDX_TURNS) {
+        hub->turns++;
+        l->asks = 1;
+        return 1;
+    }
+
+    if (l->waiting) {
+        return 0;
+    }
+
+    if (l->due) {
+        ngx_queue_remove(&l->again);
+        l->due = 0;
+    }
+
+    l->waiting = 1;
+    ngx_queue_insert_tail(&hub->waiting, &l->again);
+
+    return 0;
+}
+
+
+void
+ngx_http_cardx_end_turn(ngx_http_cardx_listener_t *l)
+{
+    if (!l->asks) {
+        return;
+    }
+
+    l->asks = 0;
+    l->hub->turns--;
+
+    ngx_post_event(&l->hub->turn, &ngx_posted_events);
 }
 
 
@@ -190,6 +247,10 @@ ngx_http_cardx_listen_exit(ngx_http_cardx_redis_t *redis)
         ngx_del_timer(&hub->exit);
     }
 
+    if (hub->turn.posted) {
+        ngx_delete_posted_event(&hub->turn);
+    }
+
     ngx_free(hub);
     redis->hub = NULL;
 }
@@ -209,11 +270,16 @@ ngx_http_cardx_hub_create(void)
 
     ngx_rbtree_init(&hub->users, &hub->sentinel, ngx_str_rbtree_insert_value);
     ngx_queue_init(&hub->due);
+    ngx_queue_init(&hub->waiting);
 
     hub->tick.handler = ngx_http_cardx_hub_tick;
     hub->tick.data = hub;
     hub->tick.log = ngx_cycle->log;
     hub->tick.cancelable = 1;
+
+    hub->turn.handler = ngx_http_cardx_hub_turn;
+    hub->turn.data = hub;
+    hub->turn.log = ngx_cycle->log;
 
     hub->exit.handler = ngx_http_cardx_hub_exit;
     hub->exit.data = hub;
@@ -460,6 +526,29 @@ ngx_http_cardx_hub_tick(ngx_event_t *ev)
 
     if (!ngx_queue_empty(&hub->due) && !ev->timer_set) {
         ngx_add_timer(ev, NGX_HTTP_CARDX_DUE_INTERVAL);
+    }
+}
+
+
+static void
+ngx_http_cardx_hub_turn(ngx_event_t *ev)
+{
+    ngx_queue_t                *q;
+    ngx_http_cardx_hub_t       *hub;
+    ngx_http_cardx_listener_t  *l;
+
+    hub = ev->data;
+
+    while (hub->turns < NGX_HTTP_CARDX_TURNS
+           && !ngx_queue_empty(&hub->waiting))
+    {
+        q = ngx_queue_head(&hub->waiting);
+        l = ngx_queue_data(q, ngx_http_cardx_listener_t, again);
+
+        ngx_queue_remove(q);
+        l->waiting = 0;
+
+        l->turn(l);
     }
 }
 

@@ -13,11 +13,13 @@
 /* a client that is further behind is let go */
 #define NGX_HTTP_CARDX_PENDING    65536
 
-/* ms until a client comes back: not all of them together */
+/* ms until a client comes back, or a stream asks again what no worker could
+ * tell it: not all of them together */
 #define NGX_HTTP_CARDX_RETRY      1000
 #define NGX_HTTP_CARDX_RETRY_MORE 4000
 
 
+static ngx_uint_t ngx_http_cardx_stream_delay(void);
 static ngx_int_t ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s,
     ngx_chain_t *out);
 
@@ -63,9 +65,7 @@ ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
         return NGX_OK;
     }
 
-    p = ngx_sprintf(text, "retry: %ui\n",
-                    (ngx_uint_t) (NGX_HTTP_CARDX_RETRY
-                        + ngx_random() % NGX_HTTP_CARDX_RETRY_MORE));
+    p = ngx_sprintf(text, "retry: %ui\n", ngx_http_cardx_stream_delay());
 
     if (!s->catching) {
         p = ngx_sprintf(p, "id: %*s.%uL\n", (size_t) CX_LOG_EPOCH_LEN,
@@ -75,6 +75,13 @@ ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
     *p++ = LF;
 
     return ngx_http_cardx_stream_send(s, text, p - text, 1);
+}
+
+
+static ngx_uint_t
+ngx_http_cardx_stream_delay(void)
+{
+    return NGX_HTTP_CARDX_RETRY + ngx_random() % NGX_HTTP_CARDX_RETRY_MORE;
 }
 
 
@@ -215,6 +222,10 @@ ngx_http_cardx_stream_timer(ngx_http_cardx_stream_t *s)
 
     ms = clcf->heartbeat;
 
+    if (s->later) {
+        ms = ngx_min(ms, ngx_http_cardx_stream_delay());
+    }
+
     left = (ngx_msec_int_t) (s->expires - ngx_time()) * 1000;
 
     if (left < (ngx_msec_int_t) ms) {
@@ -255,6 +266,11 @@ ngx_http_cardx_stream_read(ngx_http_request_t *r)
     {
         ngx_http_cardx_stream_fail(s, NGX_ERROR);
         return;
+    }
+
+    if (s->later) {
+        s->later = 0;
+        ngx_http_cardx_listen_again(&s->listener);
     }
 
     ngx_http_cardx_stream_timer(s);

@@ -48,6 +48,7 @@ struct ngx_http_cardx_stream_s {
     unsigned                         failed:1;
     unsigned                         more:1;
     unsigned                         missed:1;   /* ask again after that */
+    unsigned                         later:1;    /* with the next beat */
 };
 
 

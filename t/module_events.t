@@ -70,8 +70,13 @@ END
 my $token = $edge->token;
 my %mine = (Authorization => "Bearer $token->{token}");
 
+sub head {
+    my ($xid) = @_;
+    $edge->redis('SET', "cardx:head:{$token->{user_id}}", "$EPOCH.$xid $xid");
+}
+
 # who says nothing else is up to date at once
-$edge->redis('SET', "cardx:head:{$token->{user_id}}", "$EPOCH.10 10");
+head(10);
 
 # --- a worker, and a client ----------------------------------------------------
 
@@ -160,5 +165,68 @@ for my $path ('/v1/events?', '/if?', '/if?x=1&') {
     is(status($stream), 200, "a ticket: $path");
 }
 
+# --- workers that do not answer as they should ---------------------------------
+
+my $channel = sprintf 'cardx:wake:%02x', (37 * ord($token->{user_id})
+    + 131 * ord substr $token->{user_id}, 1) % 256;
+
+# News of which no stream knows what was before.
+sub wake {
+    my ($xid) = @_;
+    my $before = $xid - 1;
+    head($xid + 1);
+    CardxTest::Edge::await(sub { $edge->redis('PUBLISH', $channel,
+        "$EPOCH\n$token->{user_id} $before $xid news put a\n") })
+        or die 'nobody listens';
+}
+
+$stream = ask('/v1/events', %mine, 'Last-Event-ID' => "$EPOCH.9");
+my $asked = asked();
+like($asked->{path}, qr/since=$EPOCH\.9$/, 'a worker is asked');
+answer($asked, 503);
+is(status($stream), 503, 'it can not tell: a new stream is none');
+
+$stream = ask('/v1/events', %mine);
+is(status($stream), 200, 'a stream');
+wake(20);
+answer(asked(), 503);
+close asked()->{socket};
+answer(asked(), 200, "no number\n");
+answer(asked(), 200, '');
+$asked = asked();
+like($asked->{path}, qr/since=$EPOCH\.10$/, 'asked again, from where it was');
+my $beats = () = $stream->{text} =~ /:\n\n/g;
+ok(heard($stream, sub { $beats + 1 < (() = $_[0] =~ /:\n\n/g) }),
+    'the stream goes on meanwhile');
+answer($asked, 200, up_to(21, 'a'));
+ok(heard($stream, sub { $_[0] =~ /"id":"a"/ }), 'and is told in the end');
+is(scalar(() = $stream->{text} =~ /"id"/g), 1, 'once');
+
+wake(30);
+answer(asked(), 401);
+ok(heard($stream, sub { $_[0] =~ /\r\n0\r\n\r\n$/ }),
+    'whom a worker refuses has no stream any more');
+
+# --- all at once ---------------------------------------------------------------
+
+my %streams = map { $_ => ask('/v1/events', %mine,
+    'Last-Event-ID' => "$EPOCH.$_") } 1 .. 30;
+my @asked = map { asked() } 1 .. 8;
+is(scalar @asked, 8, 'eight ask a worker');
+ok(!asked(0.5), 'the others wait');
+my ($gone) = shift(@asked)->{path} =~ /since=$EPOCH\.(\d+)/;
+close delete($streams{$gone})->{socket};
+push @asked, asked();
+is(scalar @asked, 8, 'one leaves: the next one asks');
+my $n = 0;
+while (my $one = shift @asked) {
+    answer($one, 200, up_to(31));
+    push @asked, asked() if ++$n + @asked < 29;
+}
+is($n, 29, 'each in its turn');
+is(join(' ', map { status($_) } values %streams), join(' ', (200) x 29),
+    'all have their streams');
+
+close $_->{socket} for values %streams;
 $edge->finish;
 done_testing;
