@@ -222,6 +222,18 @@ is("$r->{status} " . $code->($r), '415 unsupported_type', 'no picture type');
 $r = $t->put("$path/thumbnail", 'x', $own);
 is("$r->{status} " . $code->($r), '422 invalid_picture', 'no picture');
 
+# --- together --------------------------------------------------------------
+
+my $full = $t->put("$path/media/photo", CardxTest::Media::png(8, 8),
+    { %$anna, 'Content-Type' => 'image/png' })->{status};
+like($full, qr/^20[01]$/, 'while there is room');
+$t->psql("update cardx.media set bytes = 1073741824 where kind = 'photo'");
+for my $kind ('photo', 'logo') {
+    $r = $t->put("$path/media/$kind", CardxTest::Media::png(8, 8),
+        { %$anna, 'Content-Type' => 'image/png' });
+    is("$r->{status} " . $code->($r), '413 too_large', "no room for a $kind");
+}
+
 # --- with the card ---------------------------------------------------------
 
 is($t->delete($path, undef, $anna)->{status}, 204, 'the card is deleted');

@@ -43,6 +43,7 @@ CREATE TABLE cardx.media (
 CREATE UNIQUE INDEX media_current ON cardx.media (card_id, kind)
     WHERE replaced_at IS NULL;
 CREATE INDEX media_card ON cardx.media (card_id);
+CREATE INDEX media_user ON cardx.media (user_id) INCLUDE (bytes);
 
 -- Chunks of 512 KiB, read by range.
 CREATE TABLE cardx.media_chunks (

@@ -67,6 +67,8 @@ CREATE TABLE cardx.contact_media (
     FOREIGN KEY (contact_id, user_id)
         REFERENCES cardx.contacts (contact_id, user_id) ON DELETE CASCADE
 );
+CREATE INDEX contact_media_user ON cardx.contact_media (user_id)
+    INCLUDE (bytes);
 ALTER TABLE cardx.contact_media ALTER COLUMN sealed SET STORAGE EXTERNAL;
 
 -- Whom the owner has taken a card back from: no way leads to it any more.

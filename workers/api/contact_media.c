@@ -9,6 +9,7 @@
 #include "contact_media.sql.h"
 #include "cx_buf.h"
 #include "media/picture.h"
+#include "media_room.h"
 #include "media_serve.h"
 #include "media_type.h"
 
@@ -245,6 +246,7 @@ put_photo(cx_request_t *r)
 
     if (book == NULL || !cx_book_get(book, r->params[0], &c)
         || !take_picture(r, &picture)
+        || !cx_media_room(r, picture.picture.len)
         || !cx_book_lock(book, r->params[0], &c)) {
         return;
     }

@@ -7,6 +7,7 @@
 #include "card_change.h"
 #include "media.sql.h"
 #include "media/picture.h"
+#include "media_room.h"
 #include "media_serve.h"
 #include "media_type.h"
 
@@ -194,7 +195,7 @@ put_medium(cx_request_t *r)
     memset(&medium, 0, sizeof(medium));
     medium.kind = kind_of(r);
 
-    if (!take(r, &medium)) {
+    if (!take(r, &medium) || !cx_media_room(r, medium.len)) {
         return;
     }
 
