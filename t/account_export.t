@@ -209,7 +209,8 @@ for my $contact ($live->{contact_id}, $own->{contact_id}) {
         for values %{ $contact{$contact}{media} };
 }
 ok($contact{ $more[0] }{deleted_at}, 'one that was deleted');
-is($contact{ $more[1] }{merged_into}, $own->{contact_id}, 'one that was joined');
+is($contact{ $more[1] }{merged_into}, $own->{contact_id},
+    'one that was joined');
 is_deeply($contact{ $own->{contact_id} }{uids}, ['urn:merged'],
     'by what it is known');
 is($export->{matches}[0]{user_id}, $who{bela}{user_id}, 'who is known by it');
@@ -268,7 +269,8 @@ $t->psql("update cardx.contacts set layer = 'x' where contact_id = (
 $r = $t->get('/v1/me/export', undef, $bela);
 is($r->{status}, 599, 'what can not be read cuts it: it is not taken for all')
     or diag(substr $r->{body}, -200);
-like(substr($r->{body}, -200), qr/end of stream|unexpected|closed/i, 'as a client sees');
+like(substr($r->{body}, -200), qr/end of stream|unexpected|closed/i,
+    'as a client sees');
 is($t->get('/v1/me', undef, $bela)->{status}, 200, 'others go on');
 
 $t->finish;
