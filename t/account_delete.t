@@ -46,6 +46,21 @@ is($t->get($entry, undef, \%bob)->{json}{card}{titles}{t}{name}, 'Zebra',
 like($t->get("$entry/history", undef, \%bob)->{body}, qr/Zebra/,
     'and knows how it was');
 
+# she has a book, too
+my $own = $t->post('/v1/contacts', { own => { '@type' => 'Card',
+    version => '1.0', name => { full => 'Zebrabob' }, phones => { p => {
+    number => '+8613800138001' } } }, note => 'Zebranote', tags => ['Zebratag']
+    }, \%anna)->{json}{contact_id};
+$t->put("/v1/contacts/$own/media/photo", CardxTest::Media::png(8, 8),
+    { %anna, 'Content-Type' => 'image/png' });
+$t->post('/v1/contacts', { own => { '@type' => 'Card', version => '1.0',
+    name => { full => 'A' }, phones => { p => { number => $phone } } } },
+    \%bob);
+$t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
+    name => { full => 'Bob first' } }, \%bob);
+ok($t->wait_for(sub { $t->get("/v1/contacts/$own", undef, \%anna)
+    ->{json}{live} }, 20), 'they know each other');
+
 # --- what does not erase ------------------------------------------------------
 
 is($t->request('DELETE', '/v1/me', {}, \%anna)->{status}, 422, 'no password');
@@ -111,6 +126,19 @@ is($t->psql("select octet_length(data_key) from cardx.users where user_id = "
     . "'$anna->{user_id}'"), 0, 'no data key');
 is($t->psql("select count(*) from cardx.user_log where user_id = "
     . "'$anna->{user_id}'"), 0, 'no log');
+
+# what is left for a day are ids: of her cards too, with who held them, since
+# those have to be told
+for (split /\n/, $t->psql("select table_name, column_name
+    from information_schema.columns where table_schema = 'cardx'
+        and column_name ~ '^(user|holder|owner|lower|higher|peer)_id\$'
+        and table_name not in ('users', 'cards', 'terminals', 'card_keys',
+            'gone_thumbnails') order by 1, 2")) {
+    my ($table, $column) = split /\|/;
+    next if "$table $column" =~ /^(?:grants|contacts) owner_id$/;
+    is($t->psql("select count(*) from cardx.$table where $column =
+        '$anna->{user_id}'"), 0, "$table.$column");
+}
 
 my $redis = '';
 for my $name (@{ $t->redis('KEYS', '*') }) {

@@ -71,19 +71,38 @@ for my $key (@keys) {
     $t->get('/Q/' . lc $key);
 }
 
-# Numbers of others, in what a holder writes.
-my %contact = (own => { name => { full => 'Their Friend' },
+# Numbers of others, in what a holder writes, edits, imports, looks for and
+# takes along.
+my %contact = (own => { '@type' => 'Card', version => '1.0',
+    name => { full => 'Pl4nted Friend' },
     phones => { p => { number => '+46709182736' } } },
     note => 'pl4nted note of a holder', tags => ['pl4nted-tag']);
 $r = $t->post('/v1/contacts', \%contact, { %auth });
-if ($r->{status} == 201) {
-    $secret{'number of another'} = '46709182736';
-    $secret{'number, national'} = '709182736';
-    $secret{'note'} = $contact{note};
-    $secret{'tag'} = $contact{tags}[0];
-} else {
-    is($r->{status}, 404, 'no contacts yet');
-}
+is($r->{status}, 201, 'a contact') or diag($r->{body});
+my $contact = "/v1/contacts/$r->{json}{contact_id}";
+is($t->patch($contact, { own => { nicknames => { n => { name =>
+    'Pl4nted Nickname' } } } }, { %auth })->{status}, 200, 'edited');
+is($t->put("$contact/media/photo", $jpeg, { %auth,
+    'Content-Type' => 'image/jpeg' })->{status}, 201, 'with a photo');
+is($t->post('/v1/contacts/import', "BEGIN:VCARD\nVERSION:3.0\n"
+    . "FN:Pl4nted Import\nTEL:+46709182737\nEND:VCARD\n", { %auth,
+    'Content-Type' => 'text/vcard' })->{json}{added}, 1, 'one is imported');
+is(scalar @{ $t->get("/v1/contacts?q=$_", undef, { %auth })->{json}{items} },
+    1, 'found') for '46709182736', 'Pl4nted+Import';
+like($t->get("/v1/$_", undef, { %auth })->{body}, qr/46709182736/, $_)
+    for 'contacts/export', 'contacts/export?format=json', 'me/export';
+is($t->post("$contact/merge", { with => $t->get('/v1/contacts?q=Import', undef,
+    { %auth })->{json}{items}[0]{contact_id} }, { %auth })->{status}, 200,
+    'joined');
+is($t->delete($contact, undef, { %auth })->{status}, 204, 'deleted');
+$secret{'number of another'} = '46709182736';
+$secret{'number, national'} = '709182736';
+$secret{'number, imported'} = '46709182737';
+$secret{'name'} = $contact{own}{name}{full};
+$secret{'nickname'} = 'Pl4nted Nickname';
+$secret{'name, imported'} = 'Pl4nted Import';
+$secret{'note'} = $contact{note};
+$secret{'tag'} = $contact{tags}[0];
 
 # --- and where it does not belong ------------------------------------------
 
