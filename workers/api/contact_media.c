@@ -245,8 +245,7 @@ put_photo(cx_request_t *r)
     book = cx_book_open(r);
 
     if (book == NULL || !cx_book_get(book, r->params[0], &c)
-        || !take_picture(r, &picture)
-        || !cx_media_room(r, picture.picture.len)
+        || !take_picture(r, &picture) || !cx_media_room(r, picture.picture.len)
         || !cx_book_lock(book, r->params[0], &c)) {
         return;
     }
