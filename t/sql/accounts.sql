@@ -1,25 +1,9 @@
 -- Accounts: what the workers' role can see and do (A8, D1, D2).
 
 BEGIN;
+\ir begin.psql
 
-SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
-
--- The workers' role calls pgTAP too.
-GRANT cardx_api TO current_user;
-DO $$
-DECLARE
-    home text := (SELECT nspname FROM pg_extension e
-                  JOIN pg_namespace n ON n.oid = e.extnamespace
-                  WHERE extname = 'pgtap');
-BEGIN
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO cardx_api', home);
-    EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA %I TO cardx_api',
-                   home);
-    EXECUTE format('SET LOCAL search_path = pg_catalog, %I', home);
-END
-$$;
 
 CREATE FUNCTION pg_temp.become(its_user text) RETURNS void
     LANGUAGE sql

@@ -2,33 +2,9 @@
 -- taken over by the workers' role (row-level security, migration `cards`).
 
 BEGIN;
+\ir begin.psql
 
 SELECT plan(54);
-
--- What a statement gives when it runs as the workers do for this user: how
--- many rows, or the SQLSTATE of its refusal.
-CREATE FUNCTION pg_temp.as_user(its_user text, statement text) RETURNS text
-    LANGUAGE plpgsql AS $$
-DECLARE
-    n bigint;
-    answer text;
-BEGIN
-    PERFORM set_config('cardx.user_id', its_user, true);
-    SET LOCAL ROLE cardx_api;
-    BEGIN
-        EXECUTE statement;
-        GET DIAGNOSTICS n = ROW_COUNT;
-        answer := n::text;
-    EXCEPTION WHEN OTHERS THEN
-        answer := SQLSTATE;
-    END;
-    RESET ROLE;
-    RETURN answer;
-END
-$$;
-
-CREATE FUNCTION pg_temp.one_line(statement text) RETURNS text
-    LANGUAGE sql AS $$ SELECT regexp_replace(statement, '\s+', ' ', 'g') $$;
 
 INSERT INTO cardx.users (user_id, phone, password, data_key)
 VALUES ('anna', '+4930111111', 'x', 'x'), ('bela', '+4930222222', 'x', 'x'),

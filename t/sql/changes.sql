@@ -2,25 +2,9 @@
 -- roles see them.
 
 BEGIN;
+\ir begin.psql
 
-SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS pgtap;
 SELECT no_plan();
-
--- The workers' role calls pgTAP too.
-GRANT cardx_api, cardx_fanout TO current_user;
-DO $$
-DECLARE
-    home text := (SELECT nspname FROM pg_extension e
-                  JOIN pg_namespace n ON n.oid = e.extnamespace
-                  WHERE extname = 'pgtap');
-BEGIN
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO cardx_api, cardx_fanout', home);
-    EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA %I TO cardx_api, cardx_fanout',
-                   home);
-    EXECUTE format('SET LOCAL search_path = pg_catalog, %I', home);
-END
-$$;
 
 CREATE FUNCTION pg_temp.log(whose text) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(concat_ws(':', l.kind, l.op, l.object_id), ' '

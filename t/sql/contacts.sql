@@ -3,33 +3,9 @@
 -- (migration `contacts`).
 
 BEGIN;
+\ir begin.psql
 
 SELECT no_plan();
-
--- What a statement gives when it runs as the workers do for this user: how
--- many rows, or the SQLSTATE of its refusal.
-CREATE FUNCTION pg_temp.as_user(its_user text, statement text) RETURNS text
-    LANGUAGE plpgsql AS $$
-DECLARE
-    n bigint;
-    answer text;
-BEGIN
-    PERFORM set_config('cardx.user_id', its_user, true);
-    SET LOCAL ROLE cardx_api;
-    BEGIN
-        EXECUTE statement;
-        GET DIAGNOSTICS n = ROW_COUNT;
-        answer := n::text;
-    EXCEPTION WHEN OTHERS THEN
-        answer := SQLSTATE;
-    END;
-    RESET ROLE;
-    RETURN answer;
-END
-$$;
-
-CREATE FUNCTION pg_temp.one_line(statement text) RETURNS text
-    LANGUAGE sql AS $$ SELECT regexp_replace(statement, '\s+', ' ', 'g') $$;
 
 INSERT INTO cardx.users (user_id, phone, password, data_key)
 VALUES ('anna', '+4930111111', 'x', 'ka'), ('bela', '+4930222222', 'x', 'kb'),
@@ -180,9 +156,27 @@ SELECT ok(cardx.grant_add('card-a', 'bela', 'share', 's', NULL),
           'but grants can be made again');
 SELECT ok(NOT cardx.grant_add('card-a', 'anna', 'share', 's', NULL),
           'not for the owner');
+
+-- many grants end by one statement: each holder is told, those of a deleted
+-- card are not
+SELECT ok(cardx.grant_add('card-a', 'carl', 'share', 's', NULL),
+          'another holder');
+DELETE FROM cardx.user_log;
+DELETE FROM cardx.outbox;
+DELETE FROM cardx.grants WHERE card_id = 'card-a';
+SELECT is((SELECT string_agg(l.user_id || ' ' || l.op, ', '
+                             ORDER BY l.user_id)
+           FROM cardx.user_log l), 'bela put, carl put', 'all are told');
+SELECT is((SELECT count(*) FROM cardx.outbox o WHERE o.effect = 'wake'),
+          2::bigint, 'and woken');
+SELECT ok(cardx.grant_add('card-a', 'bela', 'share', 's', NULL), 'once more');
 UPDATE cardx.cards SET deleted_at = now() WHERE card_id = 'card-a';
 SELECT is((SELECT count(*) FROM cardx.grant_fields('card-a', 'bela')),
           0::bigint, 'a deleted card is seen by nobody');
+DELETE FROM cardx.user_log;
+DELETE FROM cardx.grants WHERE card_id = 'card-a';
+SELECT is((SELECT count(*) FROM cardx.user_log), 0::bigint,
+          'its grants go in silence');
 SELECT ok(NOT cardx.grant_add('card-a', 'carl', 'share', 's', NULL),
           'nor given');
 

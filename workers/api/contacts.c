@@ -13,6 +13,8 @@
 #define PAGE 1000 /* rows read at once when looking for something */
 #define QUERY_MAX 200
 
+static const char *const writable[] = { "own", "note", "tags", "pinned", NULL };
+
 
 static bool
 too_many(cx_request_t *r)
@@ -446,28 +448,6 @@ pin_changes(cx_json_t *layer, const cx_json_t *before, const cx_json_t *after)
 }
 
 
-static bool
-only_writable(cx_request_t *r)
-{
-    size_t i;
-    const char *name;
-
-    for (i = 0; i < r->json->n; i++) {
-        name = r->json->items[i]->name;
-
-        if (strcmp(name, "own") != 0 && strcmp(name, "note") != 0
-            && strcmp(name, "tags") != 0 && strcmp(name, "pinned") != 0) {
-            cx_problem(r, 422, "invalid_contact",
-                       "Of a contact `own`, `note`, `tags` and `pinned` can "
-                       "be written.");
-            return false;
-        }
-    }
-
-    return true;
-}
-
-
 /* The Card of the holder's, patched; NULL: answered. */
 static cx_json_t *
 patched_own(cx_request_t *r, const cx_contact_t *c, const cx_json_t *patch)
@@ -495,7 +475,10 @@ patch_contact(cx_request_t *r)
     cx_json_t *own, *layer;
     const cx_json_t *patch;
 
-    if (!only_writable(r) || (book = cx_book_open(r)) == NULL
+    if (!cx_body_only(r, writable, "invalid_contact",
+                      "Of a contact `own`, `note`, `tags` and `pinned` can be "
+                      "written.")
+        || (book = cx_book_open(r)) == NULL
         || !cx_book_lock(book, r->params[0], &c)) {
         return;
     }

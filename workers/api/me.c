@@ -16,6 +16,9 @@
 #define NICKNAME_MAX 200 /* bytes */
 #define LOCALE_MAX 35    /* RFC 5646, 4.4.1 */
 
+static const char *const writable[] = { "nickname", "own_card_id", "locale",
+                                        "match", NULL };
+
 
 const char *
 cx_me_text(cx_request_t *r)
@@ -92,29 +95,6 @@ is_locale(const char *text)
             return false;
         }
     }
-}
-
-
-/* Whether the patch names only what can be written. */
-static bool
-only_writable(cx_request_t *r)
-{
-    size_t i;
-    const char *name;
-
-    for (i = 0; i < r->json->n; i++) {
-        name = r->json->items[i]->name;
-
-        if (strcmp(name, "nickname") != 0 && strcmp(name, "own_card_id") != 0
-            && strcmp(name, "locale") != 0 && strcmp(name, "match") != 0) {
-            cx_problem(r, 422, "not_writable",
-                       "Only `nickname`, `own_card_id`, `locale` and `match` "
-                       "can be changed here.");
-            return false;
-        }
-    }
-
-    return true;
 }
 
 
@@ -203,7 +183,10 @@ me_patch(cx_request_t *r)
     match_patch_t match;
     const char *nickname, *card_id, *locale;
 
-    if (!only_writable(r)
+    if (!cx_body_only(
+            r, writable, "not_writable",
+            "Only `nickname`, `own_card_id`, `locale` and `match` can "
+            "be changed here.")
         || !cx_body_text(r, "nickname", NICKNAME_MAX, &nickname)
         || !cx_body_text(r, "own_card_id", CX_ID_LEN, &card_id)
         || !cx_body_text(r, "locale", LOCALE_MAX, &locale)

@@ -253,6 +253,29 @@ wrong(cx_request_t *r, const char *name, const char *expected)
 
 
 bool
+cx_body_only(cx_request_t *r, const char *const *names, const char *code,
+             const char *detail)
+{
+    size_t i, j;
+
+    for (i = 0; i < r->json->n; i++) {
+        for (j = 0;
+             names[j] != NULL && strcmp(names[j], r->json->items[i]->name) != 0;
+             j++) {
+            /* void */
+        }
+
+        if (names[j] == NULL) {
+            cx_problem(r, 422, code, "%s", detail);
+            return false;
+        }
+    }
+
+    return true;
+}
+
+
+bool
 cx_body_text(cx_request_t *r, const char *name, size_t max, const char **text)
 {
     const cx_json_t *value;

@@ -104,6 +104,11 @@ const char *cx_language(const cx_request_t *r);
  * The cursor is NULL at the start. */
 bool cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor);
 
+/* Whether the JSON body has no other members than these, a NULL after the
+ * last.  False: answered 422 `code`. */
+bool cx_body_only(cx_request_t *r, const char *const *names, const char *code,
+                  const char *detail);
+
 /* The JSON body's members.  text: a string of at most `max` bytes (and at
  * least 1); integer: within bounds.  Absent gives NULL or `absent`.  False:
  * wrong, and answered 422 invalid_<name>. */
