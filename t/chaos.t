@@ -9,19 +9,23 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use File::Temp ();
 use Test::More;
 
 use CardxTest;
 use CardxTest::Soak;
 
-my $t = CardxTest->new(processes => 2,
-    settings => { sms_per_address => 1000 })->start;
-my $soak = CardxTest::Soak->new($t, clients => 3);
+my $dir = File::Temp::tempdir('cx.XXXX', DIR => '/tmp', CLEANUP => 1);
+chmod 0755, $dir;
+my $service = CardxTest::Soak::push_service($dir, 3);
+my $t = CardxTest->new(processes => 2, settings => { sms_per_address => 1000,
+    CardxTest::Soak::settings($service) })->start;
+my $soak = CardxTest::Soak->new($t, clients => 3, service => $service);
 $soak->run($ENV{CARDX_CHAOS} || 12);
 
 my $counts = $soak->counts;
 cmp_ok($counts->{$_} // 0, '>', 0, "clients got answers: $_")
-    for qw(account card patch key fetch);
+    for qw(account card patch key fetch contact updates);
 cmp_ok($counts->{asked}, '>', 100, "calls: $counts->{asked}");
 note(join ', ', map { "$_ $counts->{$_}" } sort keys %$counts);
 note('killed: ', join ', ', map { "$_ $soak->{killed}{$_}" }
@@ -33,5 +37,6 @@ like($code, qr/^[03]$/, 'the projection is what PostgreSQL says')
     or diag($output);
 note($output);
 
+$service->stop;
 $t->finish;
 done_testing;

@@ -70,6 +70,7 @@ sub start {
     $self->{pid} = fork // die "fork: $!";
     if (!$self->{pid}) {
         $SIG{TERM} = sub { POSIX::_exit(0) };
+        $SIG{PIPE} = 'IGNORE'; # who pushes may be killed
         while (1) {
             my $client = $self->{server}->accept or next;
             eval { $self->serve($client) };

@@ -4,7 +4,8 @@ package CardxTest::Soak;
 # processes are killed; and the proof afterwards that every answer is true.
 # For ci/soak and t/chaos.t.
 #
-#     my $soak = CardxTest::Soak->new($t, clients => 4);
+#     my $service = CardxTest::Soak::push_service($folder);   # or none
+#     my $soak = CardxTest::Soak->new($t, clients => 4, service => $service);
 #     $soak->run(120);
 #     for my $line ($soak->faults) { ... }
 
@@ -17,11 +18,12 @@ use POSIX ();
 use Time::HiRes qw(sleep time);
 
 use CardxTest::Life;
+use CardxTest::Soak::Book;
 
 my $json = JSON::PP->new->utf8->canonical;
 
 my @workers = qw(api-fast-0 api-fast-1 api-slow-0 api-slow-1 api-miss-0
-    api-miss-1 fanout deliver-0 media picture);
+    api-miss-1 fanout deliver-0 deliver-1 push-0 push-1 media picture);
 
 sub new {
     my ($class, $t, %options) = @_;
@@ -32,6 +34,23 @@ sub new {
     return bless { t => $t, dir => $dir, clients => 4, killed => {},
         picture => read_file("$CardxTest::ROOT/docs/pictures/anna.jpg"),
         %options }, $class;
+}
+
+# A push service with browsers for so many clients; settings() lets cardx call
+# it.
+sub push_service {
+    my ($dir, $clients) = @_;
+    require CardxTest::PushService;
+    my $service = CardxTest::PushService->new($dir);
+    for my $n (1 .. $clients) {
+        $service->{at}{"c${n}b$_"} = $service->browser("c${n}b$_") for 1 .. 4;
+    }
+    return $service->start;
+}
+
+sub settings {
+    my ($service) = @_;
+    return (push_hosts => $service->host, push_ca_file => $service->ca);
 }
 
 sub read_file {
@@ -95,20 +114,16 @@ sub strike {
     $self->{killed}{$what}++;
 
     if ($what eq 'reload') {
-        kill 'HUP', $t->pid('nginx');
+        $t->strike('nginx', 'HUP');
     } elsif ($what eq 'nginx worker') {
         my @pids = CardxTest::Life::workers($t->pid('nginx'));
-        kill 'KILL', $pids[rand @pids] if @pids;
+        $t->strike('nginx', 'KILL', $pids[rand @pids]) if @pids;
     } elsif ($what =~ /^(?:redis|postgres|cardxd)$/) {
         $t->kill9($what);
         sleep rand 1;
         eval { $t->start; 1 } or $self->fault("$what does not come back: $@");
     } else {
-        # whose file is old may have left its number to somebody else
-        my $pid = $t->pid($what) or return;
-        kill 'KILL', $pid
-            if (readlink("/proc/$pid/cwd") // '') eq $t->{var}
-            && (readlink("/proc/$pid/exe") // '') =~ m{/cardx-\w+$};
+        $t->strike($what, 'KILL');
     }
 }
 
@@ -163,6 +178,8 @@ sub client {
     srand $n + time;
     $self->{t}->connect_anew;
     $self->{n} = $n;
+    $self->{left} = [];
+    $self->{at_browser} = $self->{service} ? $self->{service}{at} : {};
     $self->{accounts} = [];
     $self->{counts} = {};
 
@@ -171,6 +188,9 @@ sub client {
         [ \&act_key, 8 ], [ \&act_revoke, 5 ], [ \&act_fetch, 20 ],
         [ \&act_refused, 10 ], [ \&act_media, 3 ], [ \&act_thumbnail, 5 ],
         [ \&act_terminal, 3 ], [ \&act_refresh, 2 ], [ \&act_delete, 2 ],
+        map { [ CardxTest::Soak::Book->can("act_$_->[0]"), $_->[1] ] }
+        [ contact => 6 ], [ note => 8 ], [ forget => 2 ], [ save => 6 ],
+        [ updates => 8 ], [ subscribe => 2 ], [ erase => 1 ],
     );
     while ($go) {
         my $act = @{ $self->{accounts} } ? $acts[rand @acts] : \&act_register;
@@ -179,8 +199,8 @@ sub client {
     }
 
     open my $out, '>:raw', "$self->{dir}/journal-$n" or POSIX::_exit(1);
-    print $out $json->encode({ accounts => $self->{accounts},
-        counts => $self->{counts} });
+    print $out $json->encode({ accounts => [ @{ $self->{accounts} },
+        @{ $self->{left} } ], counts => $self->{counts} });
     close $out;
     POSIX::_exit(0);
 }
@@ -237,6 +257,7 @@ sub act_register {
     return if !$self->expected('verify', $v, 200);
     push @{ $self->{accounts} }, { phone => $phone,
         user_id => $v->{json}{user_id}, cards => {}, terminals => {},
+        contacts => {}, held => {}, log => {},
         password => $v->{json}{initial_password}, maybe_cards => 0,
         token => $v->{json}{access_token},
         refresh => $v->{json}{refresh_token} };
@@ -442,6 +463,9 @@ sub prove_accounts {
         my $journal = $self->journal($n)
             or $self->fault("client $n left no journal");
         for my $account (@{ $journal->{accounts} }) {
+            next if $account->{erased}
+                && CardxTest::Soak::Book::prove_erased($self, $account);
+            CardxTest::Soak::Book::prove_book($self, $account);
             $self->prove_account($account, \%cards, \%keys, \%media);
             my $there = $of{ $account->{user_id} } // 0;
             my $answered = keys %{ $account->{cards} };
@@ -500,8 +524,8 @@ sub prove_database {
                 select sum(length(c.data)) from cardx.media_chunks c
                 where c.media_id = m.media_id), 0)",
         'accounts without a terminal' => 'select count(*) from cardx.users u
-            where not exists (select from cardx.terminals t
-                where t.user_id = u.user_id)',
+            where u.erased_at is null and not exists (
+                select from cardx.terminals t where t.user_id = u.user_id)',
         'two accounts with one number' => 'select count(*) from (select 1
             from cardx.users where phone is not null
             group by phone having count(*) > 1) n',
