@@ -70,6 +70,11 @@ is($r->{json}{contact_id}, $saved->{contact_id}, 'is the same contact');
 is($r->{json}{card}{emails}{e}{address}, 'anna@example.org',
     'which shows the union of both');
 is($r->{json}{note}, 'at the fair', 'and keeps its note');
+unlike($_->{body}, qr/at the fair|optics/, 'which its owner does not see')
+    for map { $t->get("/v1/cards/$id$_", undef, $anna) } '', '/holders';
+isnt($r->{json}{card}{uid}, $r->{json}{live}{uid}, 'the uid is the holder\'s');
+is($r->{json}{card}{uid}, $r->{json}{own}{uid}, 'own uid');
+is_deeply($r->{json}{pinned}, [], 'saving pins nothing');
 is($said->($t->get($contact, undef, $anna)), '404 not_found',
     'the owner of the card does not see the contact');
 is($said->($t->post('/v1/contacts', { card_id => $id, key => $all->{key} },
@@ -117,6 +122,15 @@ is($r->{status}, 200, 'edited') or diag($r->{body});
 is_deeply($r->{json}{pinned}, ['phones/p'],
     'editing a field by hand pins it');
 isnt($r->{headers}{etag}, $etag, 'another ETag');
+is_deeply($t->patch($own, { own => { phones => { p => { number =>
+    '+49 40 445' } } }, pinned => [] }, $bela)->{json}{pinned}, [],
+    'unless the same call says what is pinned');
+is_deeply($t->patch($own, { own => { nicknames => { n => { name => 'Ö' } } } },
+    $bela)->{json}{pinned}, ['nicknames/n'], 'what is new is pinned');
+is_deeply($t->patch($own, { own => { nicknames => undef } }, $bela)
+    ->{json}{pinned}, [], 'taking it out unpins it');
+$r = $t->patch($own, { own => { phones => { p => { number =>
+    '+49 40 444' } } } }, $bela);
 is($said->($t->patch($own, { note => 'x' }, { %$bela, 'If-Match' => $etag })),
     '412 version_conflict', 'who has not seen it is told');
 is($t->patch($own, { note => undef }, $bela)->{json}{note}, undef,
@@ -159,6 +173,7 @@ is($found->('q=anna+president'), 'Anna Ito', 'every word is to be there');
 is($found->('q=anna+plumber'), '', 'every one');
 is($found->('q=4940444'), 'Carl Öz', 'by the digits of a number');
 is($found->('q=Director'), '', 'not by what is no longer shown');
+is($found->('q=optic'), 'Anna Ito', 'by a tag, too');
 is($found->('tag=Optics'), 'Anna Ito', 'by a tag');
 is($found->('tag=opt'), '', 'which is not a part of one');
 is($found->('tag=house&q=ito'), '', 'by both');
@@ -183,6 +198,25 @@ my ($live) = grep { $_->{what} eq 'live'
 is($live->{changes}[0]{old}{name}, 'Engineer', 'what the owner replaced');
 is($live->{changes}[0]{new}{name}, 'Director', 'by what');
 like($live->{at}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, 'when');
+$t->patch("/v1/cards/$id", { titles => { t => { name => $_ } } }, $anna)
+    for 'Once', 'Twice', 'President';
+is($t->get("$contact/history", undef, $bela)->{json}{items}[0]{changes}[0]
+    {path} // '', $items[0]{changes}[0]{path} // '',
+    'what is as it was at the last look is no change');
+$t->patch("/v1/cards/$id", { titles => { t => { name => $_ } } }, $anna)
+    for 'Once', 'Twice';
+my $twice = $t->get("$contact/history", undef, $bela)->{json}{items};
+is(scalar @$twice, @items + 1, 'two changes between two looks are one');
+is("$twice->[0]{changes}[0]{old}{name} $twice->[0]{changes}[0]{new}{name}",
+    'President Twice', 'from the first to the last');
+$t->patch("/v1/cards/$id", { titles => { t => { name => 'President' } } },
+    $anna);
+$t->patch($contact, { note => 'at the fair ' }, $bela);
+$t->patch($contact, { note => 'at the fair' }, $bela);
+ok((grep { $_->{what} eq 'live' && $_->{changes}[0]{old}
+    && ($_->{changes}[0]{old}{name} // '') eq 'Twice' }
+    @{ $t->get("$contact/history", undef, $bela)->{json}{items} }),
+    'it is noted when the holder writes, too');
 ok((grep { $_->{what} eq 'edited' && grep { $_->{path} eq 'titles/t'
     && $_->{new}{name} eq 'The boss' } @{ $_->{changes} } } @items),
     'what was edited');
@@ -308,9 +342,12 @@ is($r->{json}{note}, 'at the fair', 'brings its note back');
 
 # --- at rest ---------------------------------------------------------------
 
-my $dump = $t->psql('select c::text from cardx.contacts c')
-    . $t->psql('select h::text from cardx.contact_history h');
-unlike($dump, qr/fair|optics|The boss|Anna/, 'nothing of it is in clear');
+my $dump = join "\n", map { $t->psql("set bytea_output = 'escape';
+    select x::text from cardx.$_ x") } qw(contacts contact_history
+    contact_media match_entries);
+like($dump, qr/$saved->{contact_id}/, 'what is stored');
+unlike($dump, qr/fair|optics|The boss|Anna|plumber|\bC?arl|4940444/,
+    'nothing of it is in clear');
 ok($t->psql("select encode(layer, 'escape') from cardx.contacts limit 1")
     !~ /fair|name/, 'the layer is sealed');
 
@@ -340,6 +377,15 @@ $r = $t->post("/v1/contacts/$empty/merge", { with => $full }, $bela);
 is($r->{status}, 200, 'merged into one with an empty collection');
 is_deeply([map { $_->{number} } values %{ $r->{json}{own}{phones} }],
     ['+4689990001'], 'nothing is lost');
+is($r->{json}{own}{name}{full}, 'Merged one',
+    'of what there is one of, it is the first one\'s');
+
+# what was edited after they were joined is not in either, but in the history
+$t->patch("/v1/contacts/$empty", { note => 'edited since' }, $bela);
+$r = $t->post("/v1/contacts/$empty/restore", undef, $bela);
+is($r->{json}{note}, undef, 'taken apart they are as they were');
+like($t->get("/v1/contacts/$empty/history", undef, $bela)->{body},
+    qr/edited since/, 'what was edited since stands in the history');
 
 $t->finish;
 done_testing;

@@ -65,6 +65,20 @@ unlike($r->{body}, qr/Street|30222|30333/, 'and in the list');
 is($t->get("/v1/contacts?q=street", undef, $bela)->{json}{items}[0], undef,
     'and can not be searched for');
 
+for my $format ('vcard', 'json') {
+    $r = $t->get("/v1/contacts/export?format=$format", undef, $bela);
+    like($r->{body}, qr/30111/, "exported as $format");
+    unlike($r->{body}, qr/Street|30222|30333/, 'without what is hidden');
+}
+unlike($t->get('/v1/me/export', undef, $bela)->{body},
+    qr/Street|30222|30333/, 'in the account\'s export neither');
+
+# a card of which a grant shows all, shows what is added later, too
+$save->($draw->(), $carl);
+$t->patch("/v1/cards/$id", { nicknames => { n => { name => 'Ann' } } }, $anna);
+is($t->get('/v1/contacts', undef, $carl)->{json}{items}[0]{live}{nicknames}{n}
+    {name}, 'Ann', 'without fields a grant shows all');
+
 my $photo = $draw->(fields => ['photo']);
 $save->($photo, $bela);
 is($t->get("$contact/media/photo", undef, $bela)->{status}, 200,
@@ -182,6 +196,26 @@ $r = $save->($all, $bela);
 is($r->{status}, 200, 'until it is saved again');
 is("/v1/contacts/$r->{json}{contact_id}", $contact, 'in the same contact');
 
+# --- a block is of one card and one holder -----------------------------------
+
+my $other = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
+    name => { full => 'Other' } }, $anna)->{json}{card_id};
+my $other_key = $t->post("/v1/cards/$other/keys", {}, $anna)->{json}{key};
+$t->delete("/v1/cards/$id/holders/$who{bela}{user_id}", undef, $anna);
+$r = $t->post('/v1/contacts', { card_id => $other, key => $other_key }, $bela);
+is($r->{status}, 201, 'another card of the same owner can be saved');
+is($save->($all, $carl)->{status}, 200, 'and this one by others');
+
+# 30 days after the holder has deleted it, the grants end
+my $theirs = "select count(*) from cardx.grants where card_id = '$other'";
+$t->delete("/v1/contacts/$r->{json}{contact_id}", undef, $bela);
+is($t->psql($theirs), 1, 'the grant is there as long as it can be had back');
+$t->psql("update cardx.contacts set deleted_at = now() - interval '31 days'
+    where card_id = '$other'; select cardx.contact_sweep(10)");
+is($t->psql($theirs), 0, 'after 30 days it ends');
+$t->delete("/v1/cards/$other", undef, $anna);
+$t->delete("/v1/cards/$id/blocks/$who{bela}{user_id}", undef, $anna);
+
 # --- who may not see it hears nothing of it ---------------------------------
 
 my $heard = sub {
@@ -195,6 +229,12 @@ my $change = sub {
     ok($t->wait_for(sub { !$t->psql("select count(*) from cardx.outbox
         where effect = 'holders'") }, 20), 'the card changes');
 };
+my $was = $heard->('bela');
+$save->($all, $bela);
+isnt($heard->('bela'), $was, 'a grant that comes is told to the holder');
+$was = $heard->('bela');
+$save->($draw->(fields => ['titles']), $bela);
+isnt($heard->('bela'), $was, 'one more, too');
 my %before = map { $_ => $heard->($_) } qw(bela carl);
 $change->('one');
 isnt($heard->($_), $before{$_}, "$_, who holds it, is told")

@@ -65,7 +65,7 @@ EOT
 # Apple's: 3.0, groups with labels of their own, a folded photo, CRLF.
 my $apple = join "\r\n", 'BEGIN:VCARD', 'VERSION:3.0',
     'PRODID:-//Apple Inc.//iPhone OS 17.0//EN', 'N:Ångström;Anna;;;',
-    'FN:Anna Ångström', 'ORG:Northern Lights AB;Optics', 'TITLE:Engineer',
+    'FN:Anna Ångström', 'ORG:Northern Lights AB;Optics', "TITLE:Engi\r\n neer",
     'item1.TEL;type=pref:+46 8 123 456 78', 'item1.X-ABLabel:Summer house',
     'TEL;type=CELL;type=VOICE:+46 70 123 45 67',
     'item2.EMAIL;type=INTERNET:anna@example.org',
@@ -114,6 +114,7 @@ ok($e->{contexts}{work}, 'and one that it translates');
 is_deeply([ sort @{ $ang->{tags} } ], [qw(friends optics)],
     'categories are tags');
 is($ang->{note}, "two, lines\nof it", 'escapes');
+is((values %{ $ang->{own}{titles} })[0]{name}, 'Engineer', 'a folded line');
 is($ang->{media}{photo}{type}, 'image/jpeg', 'an embedded photo');
 ok($t->get($ang->{media}{photo}{address}, undef, $anna)->{body} eq jpeg(),
     'byte for byte');
@@ -144,6 +145,18 @@ is(counts(import_vcards($bela, $old =~ s/13800138000/+8613800138000/r)),
 is(counts(import_vcards($bela, $old =~ s/=E7=8E=8B;=E5=B0=8F=E6=98=8E/Li;X/r
     =~ s/(FN.*:).*/$1Li X/r)), '1 0 0 0',
     'the same number with another name is another person');
+
+my $mailed = "BEGIN:VCARD\nVERSION:4.0\nFN:Mia\nEMAIL:mia\@example.org\n"
+    . "NOTE:one\nNOTE:two\nEND:VCARD\n";
+is(counts(import_vcards($bela, $mailed)), '1 0 0 0', 'without a number');
+is(counts(import_vcards($bela, $mailed =~ s/mia\@/MIA\@/r)), '0 0 1 0',
+    'known by e-mail and name');
+is(counts(import_vcards($bela, $mailed =~ s/FN:Mia/FN:Max/r)), '1 0 0 0',
+    'not by e-mail alone');
+my ($mia) = @{ book($bela, '?q=mia') };
+is($mia->{note}, undef, 'of several notes none is the holder\'s');
+is(join(' ', sort map { $_->{note} } values %{ $mia->{own}{notes} }),
+    'one two', 'they stay the entry\'s');
 
 # --- merging (D7) ----------------------------------------------------------
 

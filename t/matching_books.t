@@ -112,11 +112,22 @@ subtest 'a large book, and the quota' => sub {
     book($me, ['q-1', '+8616199999999']);
     is($t->psql("select count(*) from cardx.match_entries where user_id =
         '$me->{user_id}'"), 1_999, 'another number makes no room');
+    book($me, ['q-2']);
+    book($me, ['q-2', '+86' . 16100000002]);
+    is($t->psql("select count(*) from cardx.match_entries where user_id =
+        '$me->{user_id}'"), 1_999, 'one that comes back within ten days is '
+        . 'not new');
     $t->psql("update cardx.match_quota set day = day - 10;
         update cardx.match_seen set day = day - 10");
     book($me, ['q-1', '+8616199999999']);
     is($t->psql("select count(*) from cardx.match_entries where user_id =
         '$me->{user_id}'"), 2_000, 'ten days do');
+    is($t->psql("update cardx.match_seen set day = day - 1 where user_id =
+            '$me->{user_id}' and day < current_date;
+        select cardx.match_sweep(100);
+        select count(*) from cardx.match_seen where user_id =
+            '$me->{user_id}' and day < current_date")
+        =~ s/.*\n//r, 1_900, 'and the tags of numbers are swept then');
 
     my $peer = person(phone => '+8616100000077');
     book($peer, ['q-peer', $me->{phone}]);

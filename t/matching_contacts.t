@@ -95,6 +95,12 @@ subtest 'by every call' => sub {
     shows($a, $id, $b, 'the first one follows again');
     shows($a, $second, undef, 'the other does not');
 
+    my $odd = add($a, 'Odd', '12');
+    is(entry($a, $odd)->{own}{phones}{p0}{number}, '12',
+        'what is no possible number stays in the entry');
+    is($t->psql("select count(*) from cardx.match_entries
+        where contact_id = '$odd'"), 0, 'and is not compared');
+
     # the owner's change arrives
     $t->patch("/v1/cards/$b->{card_id}", { titles => { t => { name =>
         'Captain' } } }, $b->{token});

@@ -9,6 +9,9 @@
 
 #define DATA "data:"
 #define BASE64 ";base64,"
+#define OWN_NOTE "cardx-note" /* the id of the holder's among others */
+#define OWN_TAGS "cardx:tags" /* what of CATEGORIES are tags, and ... */
+#define OWN_KEYWORDS "cardx:keywords"
 #define MEDIUM_MAX 6291456 /* bytes; an import has no more */
 
 
@@ -202,14 +205,98 @@ only_note(const cx_json_t *card)
 }
 
 
+/* The holder's note among several of the Card's, taken out of them; or the
+ * only one there is. */
+static void
+take_note(cx_json_t *layer, cx_json_t *own)
+{
+    cx_json_t *notes;
+    const char *note;
+
+    notes = cx_json_get(own, "notes");
+    note = cx_json_text(cx_json_get(notes, OWN_NOTE), "note");
+
+    if (note == NULL || strlen(note) > CX_NOTE_MAX || *note == '\0') {
+        note = only_note(own);
+    }
+
+    if (note == NULL) {
+        return;
+    }
+
+    cx_json_put(layer, "note", cx_json_string(layer, note));
+    cx_json_remove(notes, notes->n == 1 ? notes->items[0]->name : OWN_NOTE);
+
+    if (notes->n == 0) {
+        cx_json_remove(own, "notes");
+    }
+}
+
+
+static bool
+has_text(const cx_json_t *list, const char *text)
+{
+    size_t i;
+
+    for (i = 0; list != NULL && i < list->n; i++) {
+        if (list->items[i]->text != NULL
+            && strcmp(list->items[i]->text, text) == 0) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+/* Keywords are tags, but for those that our export says are the Card's. */
+static void
+take_tags(cx_json_t *layer, cx_json_t *own)
+{
+    size_t i;
+    const char *word;
+    cx_json_t *tags, *kept;
+    const cx_json_t *words, *own_words, *own_tags;
+
+    words = cx_json_get(own, "keywords");
+    own_words = cx_json_get(own, OWN_KEYWORDS);
+    own_tags = cx_json_get(own, OWN_TAGS);
+    tags = cx_json_array(layer);
+    kept = cx_json_object(own);
+
+    for (i = 0; words != NULL && i < words->n; i++) {
+        word = words->items[i]->name;
+
+        if (cx_json_get(own_words, word) != NULL) {
+            cx_json_put(kept, word, cx_json_boolean(kept, true));
+        }
+
+        if (cx_json_get(own_words, word) == NULL || has_text(own_tags, word)) {
+            cx_json_append(tags, cx_json_string(tags, word));
+        }
+    }
+
+    cx_json_remove(own, OWN_KEYWORDS);
+    cx_json_remove(own, OWN_TAGS);
+    cx_json_remove(own, "keywords");
+
+    if (kept->n > 0) {
+        cx_json_put(own, "keywords", kept);
+    }
+
+    if (tags->n > 0) {
+        cx_json_put(layer, "tags", tags);
+    }
+}
+
+
 cx_json_t *
 cx_transfer_layer(TALLOC_CTX *ctx, const cx_json_t *card,
                   const cx_json_t *members)
 {
     size_t i;
-    const char *note;
-    cx_json_t *layer, *own, *tags;
-    const cx_json_t *keywords, *member;
+    cx_json_t *layer, *own;
+    const cx_json_t *member;
     static const char *const names[] = { "note", "tags", "pinned" };
 
     layer = cx_json_object(ctx);
@@ -228,58 +315,50 @@ cx_transfer_layer(TALLOC_CTX *ctx, const cx_json_t *card,
         return layer;
     }
 
-    note = only_note(card);
-
-    if (note != NULL) {
-        cx_json_put(layer, "note", cx_json_string(layer, note));
-        cx_json_remove(own, "notes");
-    }
-
-    keywords = cx_json_get(card, "keywords");
-
-    if (keywords != NULL && keywords->n > 0) {
-        tags = cx_json_put(layer, "tags", cx_json_array(layer));
-
-        for (i = 0; i < keywords->n; i++) {
-            cx_json_append(tags,
-                           cx_json_string(tags, keywords->items[i]->name));
-        }
-
-        cx_json_remove(own, "keywords");
-    }
+    take_note(layer, own);
+    take_tags(layer, own);
 
     return layer;
 }
 
 
-cx_json_t *
-cx_transfer_card(TALLOC_CTX *ctx, const cx_contact_t *c)
+static void
+give_note(cx_json_t *card, const char *note)
 {
     size_t i;
-    char id[24];
-    const char *note;
-    cx_json_t *card, *notes, *item, *keywords;
-    const cx_json_t *tags;
+    char id[24] = OWN_NOTE;
+    cx_json_t *notes, *item;
 
-    card = cx_json_copy(ctx, c->card);
-    note = cx_json_text(c->layer, "note");
-    tags = cx_json_get(c->layer, "tags");
+    notes = cx_json_get(card, "notes");
 
-    if (note != NULL) {
-        notes = cx_json_get(card, "notes");
+    if (notes == NULL) {
+        notes = cx_json_put(card, "notes", cx_json_object(card));
+    }
 
-        if (notes == NULL) {
-            notes = cx_json_put(card, "notes", cx_json_object(card));
-        }
+    for (i = 1; cx_json_get(notes, id) != NULL; i++) {
+        snprintf(id, sizeof(id), "n%zu", i);
+    }
 
-        for (i = 1; snprintf(id, sizeof(id), "n%zu", i) > 0
-                    && cx_json_get(notes, id) != NULL;
-             i++) {
-            /* void */
-        }
+    item = cx_json_put(notes, id, cx_json_object(notes));
+    cx_json_put(item, "note", cx_json_string(item, note));
+}
 
-        item = cx_json_put(notes, id, cx_json_object(notes));
-        cx_json_put(item, "note", cx_json_string(item, note));
+
+/* There is one list in a vCard: where the Card has keywords of its own, both
+ * are also told apart. */
+static void
+give_tags(cx_json_t *card, const cx_json_t *tags)
+{
+    size_t i;
+    cx_json_t *keywords;
+
+    keywords = cx_json_get(card, "keywords");
+
+    if (keywords != NULL && keywords->n > 0) {
+        cx_json_put(card, OWN_KEYWORDS, cx_json_copy(card, keywords));
+        cx_json_put(card, OWN_TAGS,
+                    tags != NULL ? cx_json_copy(card, tags)
+                                 : cx_json_array(card));
     }
 
     for (i = 0; tags != NULL && i < tags->n; i++) {
@@ -292,6 +371,23 @@ cx_transfer_card(TALLOC_CTX *ctx, const cx_contact_t *c)
         cx_json_put(keywords, tags->items[i]->text,
                     cx_json_boolean(keywords, true));
     }
+}
+
+
+cx_json_t *
+cx_transfer_card(TALLOC_CTX *ctx, const cx_contact_t *c)
+{
+    cx_json_t *card;
+    const char *note;
+
+    card = cx_json_copy(ctx, c->card);
+    note = cx_json_text(c->layer, "note");
+
+    if (note != NULL) {
+        give_note(card, note);
+    }
+
+    give_tags(card, cx_json_get(c->layer, "tags"));
 
     return card;
 }
