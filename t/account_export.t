@@ -34,6 +34,7 @@ my %told = (
     contacts => ['contacts', 'user_id = $me'],
     contact_history => ['history', 'user_id = $me'],
     match_entries => ['numbers', 'user_id = $me'],
+    match_waiting => ['numbers_waiting', 'user_id = $me'],
     matches => ['matches', '$me in (lower_id, higher_id)'],
     match_quota => ['numbers_by_day', 'user_id = $me'],
     user_log => ['log', 'user_id = $me'],
@@ -144,6 +145,12 @@ ok($t->wait_for(sub { $t->psql('select count(*) from cardx.matches')
     && !$t->psql("select count(*) from cardx.outbox
         where effect <> 'push'") }, 30),
     'and all effects have happened');
+
+$t->psql("update cardx.match_quota set numbers = 20000 where user_id =
+    '$who{anna}{user_id}'");
+done('a number over the quota', $t->post('/v1/contacts', { own => card(
+    name => { full => 'Over' }, phones => { p => { number => '+4930777' } })
+    }, $anna));
 
 # --- the tables --------------------------------------------------------------
 

@@ -120,14 +120,21 @@ subtest 'a large book, and the quota' => sub {
     $t->psql("update cardx.match_quota set day = day - 10;
         update cardx.match_seen set day = day - 10");
     book($me, ['q-1', '+8616199999999']);
+    $t->psql('select cardx.match_retry(10000)');
     is($t->psql("select count(*) from cardx.match_entries where user_id =
-        '$me->{user_id}'"), 2_000, 'ten days do');
-    is($t->psql("update cardx.match_seen set day = day - 1 where user_id =
-            '$me->{user_id}' and day < current_date;
-        select cardx.match_sweep(100);
-        select count(*) from cardx.match_seen where user_id =
-            '$me->{user_id}' and day < current_date")
-        =~ s/.*\n//r, 1_900, 'and the tags of numbers are swept then');
+        '$me->{user_id}'"), 2_500, 'ten days do, for what has waited, too');
+    is($t->psql('select count(*) from cardx.match_waiting'), 0, 'all of it');
+    $t->psql("update cardx.match_seen set day = day - 1 where user_id =
+        '$me->{user_id}' and day < current_date;
+        select cardx.match_sweep(10000)");
+    is($t->psql("select count(*) from cardx.match_seen where user_id =
+        '$me->{user_id}' and day < current_date"), 0,
+        'and the tags of numbers are swept then');
+
+    my $late = person(phone => '+8616100002400');
+    book($late, ['q-late', $me->{phone}]);
+    ok($t->wait_for(sub { follows('q-2400') }, 30),
+        'who was over the quota is found');
 
     my $peer = person(phone => '+8616100000077');
     book($peer, ['q-peer', $me->{phone}]);

@@ -74,6 +74,7 @@ BEGIN
     DELETE FROM cardx.matches m WHERE its_user IN (m.lower_id, m.higher_id);
     DELETE FROM cardx.match_todo m WHERE its_user IN (m.user_id, m.peer_id);
     DELETE FROM cardx.match_entries m WHERE m.user_id = its_user;
+    DELETE FROM cardx.match_waiting m WHERE m.user_id = its_user;
     DELETE FROM cardx.match_seen m WHERE m.user_id = its_user;
     DELETE FROM cardx.match_quota m WHERE m.user_id = its_user;
     DELETE FROM cardx.contacts c WHERE c.user_id = its_user;

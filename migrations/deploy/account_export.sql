@@ -202,6 +202,23 @@ CREATE FUNCTION cardx.export_numbers(after text[], page integer)
         LIMIT page;
     END;
 
+-- Those that wait for room in the quota.
+CREATE FUNCTION cardx.export_waiting(after text[], page integer)
+    RETURNS TABLE (name text, contact_id text, number bytea)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT ARRAY[w.contact_id, encode(w.tag, 'hex')]::text, w.contact_id,
+            w.number
+        FROM cardx.match_waiting w
+        WHERE w.user_id = cardx.current_user_id()
+            AND (w.contact_id, w.tag)
+                > (coalesce(after[1], ''),
+                   decode(coalesce(after[2], ''), 'hex'))
+        ORDER BY w.contact_id, w.tag
+        LIMIT page;
+    END;
+
 -- Whom the user knows by that.
 CREATE FUNCTION cardx.export_matches(after text, page integer)
     RETURNS TABLE (name text, item json)

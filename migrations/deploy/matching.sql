@@ -44,6 +44,15 @@ CREATE INDEX match_entries_tag ON cardx.match_entries (user_id, tag);
 CREATE INDEX match_entries_fresh ON cardx.match_entries (user_id)
     WHERE fresh;
 
+-- Numbers over the quota, until there is room; tag and number as above.
+CREATE TABLE cardx.match_waiting (
+    user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
+    contact_id text COLLATE "C" NOT NULL,
+    tag bytea NOT NULL,
+    number bytea NOT NULL,
+    PRIMARY KEY (user_id, contact_id, tag)
+);
+
 -- Two who know each other; lower_id < higher_id.  ..._tag and ..._contact_id:
 -- the other one's number in this one's book, and the entry that follows it
 -- (null: another entry has that card).  ..._card_id and ..._fields: what this
@@ -97,8 +106,8 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['match_entries', 'matches', 'match_todo',
-        'match_seen', 'match_quota']
+    FOREACH name IN ARRAY ARRAY['match_entries', 'match_waiting', 'matches',
+        'match_todo', 'match_seen', 'match_quota']
     LOOP
         EXECUTE format('ALTER TABLE cardx.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE cardx.%I FORCE ROW LEVEL SECURITY', name);
@@ -200,9 +209,31 @@ CREATE FUNCTION cardx.match_me()
         FROM cardx.match_account(cardx.current_user_id()) a;
     END;
 
+-- How many numbers may be new in a user's book.
+CREATE FUNCTION cardx.match_room(its_user text) RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+    RETURN greatest(0, 20000 - coalesce((
+        SELECT sum(q.numbers) FROM cardx.match_quota q
+        WHERE q.user_id = its_user AND q.day > current_date - 10), 0));
+
+-- Counts numbers that are new in a user's book.
+CREATE FUNCTION cardx.match_count(its_user text, tags bytea[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        INSERT INTO cardx.match_seen (user_id, tag)
+        SELECT its_user, t.tag FROM unnest(tags) t (tag)
+        ON CONFLICT (user_id, tag) DO UPDATE SET day = current_date;
+
+        INSERT INTO cardx.match_quota AS q (user_id, numbers)
+        VALUES (its_user, cardinality(tags))
+        ON CONFLICT (user_id, day) DO UPDATE
+            SET numbers = q.numbers + excluded.numbers;
+    END;
+
 -- The numbers that these entries of the current user's book have now; the
 -- arrays from its_contacts on go together, an empty pair is none.  At most 20 000 numbers that are
--- new within ten days: what is over that is left out.  The last statement of
+-- new within ten days: what is over that waits.  The last statement of
 -- its transaction that waits for anything: nothing here depends on who else
 -- is registered, nor takes time that would tell.
 CREATE FUNCTION cardx.match_write(
@@ -213,7 +244,6 @@ CREATE FUNCTION cardx.match_write(
 AS $$
 DECLARE
     me text := cardx.current_user_id();
-    room integer;
     fresh_tags bytea[];
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('match book ' || me, 0));
@@ -238,11 +268,10 @@ BEGIN
     ON CONFLICT (user_id, peer_id) DO UPDATE
         SET pair = coalesce(excluded.pair, t.pair);
 
-    -- what is new, as far as it may be
-    room := 20000 - coalesce((
-        SELECT sum(q.numbers) FROM cardx.match_quota q
-        WHERE q.user_id = me AND q.day > current_date - 10), 0);
+    DELETE FROM cardx.match_waiting w
+    WHERE w.user_id = me AND w.contact_id = ANY (written);
 
+    -- what is new, as far as it may be
     SELECT array_agg(n.tag) INTO fresh_tags
     FROM (
         SELECT t.tag, min(t.at) AS at
@@ -256,17 +285,10 @@ BEGIN
                     AND s.day > current_date - 10)
         GROUP BY t.tag
         ORDER BY 2
-        LIMIT greatest(room, 0)) n;
+        LIMIT cardx.match_room(me)) n;
 
     IF fresh_tags IS NOT NULL THEN
-        INSERT INTO cardx.match_seen (user_id, tag)
-        SELECT me, t.tag FROM unnest(fresh_tags) t (tag)
-        ON CONFLICT (user_id, tag) DO UPDATE SET day = current_date;
-
-        INSERT INTO cardx.match_quota AS q (user_id, numbers)
-        VALUES (me, cardinality(fresh_tags))
-        ON CONFLICT (user_id, day) DO UPDATE
-            SET numbers = q.numbers + excluded.numbers;
+        PERFORM cardx.match_count(me, fresh_tags);
     END IF;
 
     INSERT INTO cardx.match_entries
@@ -282,7 +304,71 @@ BEGIN
                        AND s.day > current_date - 10)
     ON CONFLICT (user_id, contact_id, tag) DO NOTHING;
 
+    INSERT INTO cardx.match_waiting (user_id, contact_id, tag, number)
+    SELECT me, n.contact_id, n.tag, n.number
+    FROM unnest(its_contacts, tags, numbers) n (contact_id, tag, number)
+    WHERE NOT EXISTS (
+        SELECT FROM cardx.match_entries e
+        WHERE e.user_id = me AND e.contact_id = n.contact_id
+            AND e.tag = n.tag)
+    ON CONFLICT (user_id, contact_id, tag) DO NOTHING;
+
     PERFORM cardx.outbox_add('match', me);
+END
+$$;
+
+-- Lets numbers of one user in that have waited for room, and returns how many;
+-- fanout hashes them as those of a former number.
+CREATE FUNCTION cardx.match_retry(page integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    its_user text;
+    n bigint;
+BEGIN
+    -- from one user to the next, however many numbers each has
+    WITH RECURSIVE waiting (user_id) AS (
+        (SELECT w.user_id FROM cardx.match_waiting w
+         ORDER BY w.user_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT w.user_id FROM cardx.match_waiting w
+                WHERE w.user_id > p.user_id ORDER BY w.user_id LIMIT 1)
+        FROM waiting p WHERE p.user_id IS NOT NULL)
+    SELECT p.user_id INTO its_user
+    FROM waiting p
+    WHERE p.user_id IS NOT NULL AND cardx.match_room(p.user_id) > 0
+    LIMIT 1;
+
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(
+        hashtextextended('match book ' || its_user, 0));
+
+    WITH let_in AS (
+        DELETE FROM cardx.match_waiting w
+        WHERE (w.user_id, w.contact_id, w.tag) IN (
+            SELECT a.user_id, a.contact_id, a.tag
+            FROM cardx.match_waiting a
+            WHERE a.user_id = its_user
+            ORDER BY a.contact_id, a.tag
+            LIMIT least(page, cardx.match_room(its_user)))
+        RETURNING w.*),
+    entered AS (
+        INSERT INTO cardx.match_entries
+            (user_id, contact_id, tag, number, side, epoch, key_id)
+        SELECT l.user_id, l.contact_id, l.tag, l.number, false, 0, 0
+        FROM let_in l
+        ON CONFLICT (user_id, contact_id, tag) DO NOTHING),
+    counted AS (
+        SELECT cardx.match_count(its_user, array_agg(DISTINCT l.tag))
+        FROM let_in l
+        HAVING count(*) > 0)
+    SELECT count(*) INTO n FROM let_in, counted;
+
+    PERFORM cardx.outbox_add('match', its_user);
+    RETURN n;
 END
 $$;
 
@@ -648,7 +734,8 @@ BEGIN
         'match_unblocked()', 'match_account(text)', 'match_me()',
         'match_write(text[], text[], bytea[], bytea[], bytea[], boolean[], '
             'integer, integer)',
-        'match_stale(text, integer, integer)',
+        'match_room(text)', 'match_count(text, bytea[])',
+        'match_retry(integer)', 'match_stale(text, integer, integer)',
         'match_rehash(text, integer, integer, text[], bytea[], bytea[], '
             'boolean[])',
         'match_look(text)', 'match_withdraw(text, text, text, text)',
@@ -670,6 +757,7 @@ GRANT EXECUTE ON FUNCTION cardx.match_account(text),
     cardx.match_rehash(text, integer, integer, text[], bytea[], bytea[],
                        boolean[]),
     cardx.match_look(text), cardx.match_next(text),
-    cardx.match_more(text), cardx.match_sweep(integer) TO cardx_fanout;
+    cardx.match_more(text), cardx.match_retry(integer),
+    cardx.match_sweep(integer) TO cardx_fanout;
 
 COMMIT;

@@ -4,6 +4,7 @@ BEGIN;
 
 DROP FUNCTION cardx.export_quota(text, integer);
 DROP FUNCTION cardx.export_matches(text, integer);
+DROP FUNCTION cardx.export_waiting(text[], integer);
 DROP FUNCTION cardx.export_numbers(text[], integer);
 DROP FUNCTION cardx.export_history(text[], integer);
 DROP FUNCTION cardx.export_blocks(text[], integer);

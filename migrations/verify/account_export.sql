@@ -2,7 +2,7 @@
 
 BEGIN;
 
-SELECT 1 / (count(*) = 9)::integer
+SELECT 1 / (count(*) = 10)::integer
 FROM pg_proc p
 WHERE p.pronamespace = 'cardx'::regnamespace AND p.proname ~ '^export_'
     AND p.prosecdef

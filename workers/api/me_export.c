@@ -171,6 +171,7 @@ static const struct {
     { "contacts", &SQL_EXPORT_CONTACTS, PAGE_CONTACTS, contact },
     { "history", &SQL_EXPORT_HISTORY, PAGE_CONTACTS, history },
     { "numbers", &SQL_EXPORT_NUMBERS, PAGE, number },
+    { "numbers_waiting", &SQL_EXPORT_WAITING, PAGE, number },
     { "matches", &SQL_EXPORT_MATCHES, PAGE, item },
     { "numbers_by_day", &SQL_EXPORT_QUOTA, PAGE, item },
     { "log", &SQL_EXPORT_LOG, PAGE, item },

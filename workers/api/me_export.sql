@@ -130,6 +130,10 @@ from cardx.export_history($1::text[], $2);
 select name, contact_id, number
 from cardx.export_numbers($1::text[], $2);
 
+-- name: export_waiting
+select name, contact_id, number
+from cardx.export_waiting($1::text[], $2);
+
 -- name: export_matches
 select name, item
 from cardx.export_matches($1, $2);

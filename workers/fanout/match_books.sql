@@ -21,4 +21,4 @@ select cardx.match_next($1)
 select cardx.match_more($1)
 
 -- name: match_sweep
-select cardx.match_sweep(1000)
+select cardx.match_sweep(1000) + cardx.match_retry(1000)
