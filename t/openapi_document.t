@@ -201,6 +201,8 @@ subtest 'every problem of the sources is in the document' => sub {
         my $text = $source{$name} =~ s/"\s*\\?\n\s*"//gr;
         $said{"$1 $2"} = $name while $text =~
             /cx_problem(?:_with)?\(\s*r,\s*(\d+),\s*"(\w+)"/g;
+        $said{"422 $1"} = $name while
+            $text =~ /cx_body_only\(\s*r, \w+, "(\w+)"/g;
         $said{"429 $1"} = $name while $text =~ /cx_too_many\(r, "(\w+)"/g;
         $said{"422 invalid_$1"} = $name while $text =~
             /(?:cx_body_(?:text|integer|boolean)|\bargument)\(r, "(\w+)"/g;
