@@ -42,14 +42,17 @@ sub reload {
     }, $seconds || 60);
 }
 
-# KiB of a process: {rss, dirty}.
+# KiB of a process: {rss, dirty}.  What is dirty in shared memory is not its
+# own, though a page of it that no other process has looked at counts as private.
 sub memory {
     my ($pid) = @_;
     my %kib = (rss => 0, dirty => 0);
-    open my $in, '<', "/proc/$pid/smaps_rollup" or return \%kib;
+    my $own;
+    open my $in, '<', "/proc/$pid/smaps" or return \%kib;
     while (<$in>) {
-        $kib{rss} = $1 if /^Rss:\s+(\d+)/;
-        $kib{dirty} = $1 if /^Private_Dirty:\s+(\d+)/;
+        $own = $1 eq 'p' if /^[0-9a-f]+-[0-9a-f]+ ...(.) /;
+        $kib{rss} += $1 if /^Rss:\s+(\d+)/;
+        $kib{dirty} += $1 if $own && /^Private_Dirty:\s+(\d+)/;
     }
     return \%kib;
 }
