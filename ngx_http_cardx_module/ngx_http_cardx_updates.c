@@ -10,6 +10,10 @@
 
 #define NGX_HTTP_CARDX_WAIT_MAX  55
 
+/* ms that a client waits while Redis can't tell, as streams do (retry) */
+#define NGX_HTTP_CARDX_PAUSE      1000
+#define NGX_HTTP_CARDX_PAUSE_MORE 4000
+
 
 struct ngx_http_cardx_waiter_s {
     ngx_http_cardx_listener_t        listener;
@@ -17,6 +21,7 @@ struct ngx_http_cardx_waiter_s {
     cx_position_t                    since;
     ngx_msec_t                       wait;
     unsigned                         missed:1;
+    unsigned                         paused:1;
 };
 
 
@@ -29,6 +34,7 @@ static ngx_int_t ngx_http_cardx_updates_judge(ngx_http_cardx_waiter_t *w,
     u_char *head, size_t len);
 static ngx_int_t ngx_http_cardx_updates_hold(ngx_http_cardx_waiter_t *w);
 static ngx_int_t ngx_http_cardx_updates_nothing(ngx_http_cardx_ctx_t *ctx);
+static ngx_int_t ngx_http_cardx_updates_pause(ngx_http_cardx_waiter_t *w);
 static ngx_int_t ngx_http_cardx_updates_worker(ngx_http_cardx_waiter_t *w);
 static void ngx_http_cardx_updates_wake(ngx_http_cardx_listener_t *l,
     const char *epoch, cx_wake_t wake, ngx_uint_t serial);
@@ -67,10 +73,14 @@ ngx_http_cardx_updates_handler(ngx_http_request_t *r)
 
     ctx->waiter = w;
 
-    if (ctx->auth != NGX_HTTP_CARDX_AUTH_VERIFIED
-        || ngx_http_cardx_updates_query(r, w) != NGX_OK)
-    {
+    if (ngx_http_cardx_updates_query(r, w) != NGX_OK) {
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
+    }
+
+    if (ctx->auth != NGX_HTTP_CARDX_AUTH_VERIFIED) {
+        return w->wait
+               ? ngx_http_cardx_suspend(ctx, ngx_http_cardx_updates_pause(w))
+               : ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_PASS);
     }
 
     /* it may have come with the token */
@@ -155,7 +165,7 @@ ngx_http_cardx_updates_ask(ngx_http_cardx_waiter_t *w)
                                  p - command)
         != NGX_OK)
     {
-        return ngx_http_cardx_updates_worker(w);
+        return ngx_http_cardx_updates_pause(w);
     }
 
     if (!r->discard_body) {
@@ -181,7 +191,8 @@ ngx_http_cardx_updates_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
                                           reply->len);
 
     } else {
-        rc = ngx_http_cardx_updates_worker(w);
+        rc = reply ? ngx_http_cardx_updates_worker(w)
+                   : ngx_http_cardx_updates_pause(w);
     }
 
     ngx_http_cardx_updates_done(w, rc);
@@ -272,6 +283,35 @@ ngx_http_cardx_updates_nothing(ngx_http_cardx_ctx_t *ctx)
 }
 
 
+/*
+ * Redis can't tell.  Who came to wait would be back at once if a worker said
+ * that there is nothing, and so would all others.
+ */
+
+static ngx_int_t
+ngx_http_cardx_updates_pause(ngx_http_cardx_waiter_t *w)
+{
+    ngx_msec_t           ms;
+    ngx_http_request_t  *r;
+
+    if (w->wait == 0 || w->paused || ngx_exiting || ngx_terminate) {
+        return ngx_http_cardx_updates_worker(w);
+    }
+
+    r = w->ctx->request;
+
+    w->paused = 1;
+
+    r->read_event_handler = ngx_http_cardx_updates_read;
+
+    ms = NGX_HTTP_CARDX_PAUSE + ngx_random() % NGX_HTTP_CARDX_PAUSE_MORE;
+
+    ngx_add_timer(r->connection->read, ngx_min(w->wait, ms));
+
+    return NGX_BUSY;
+}
+
+
 static ngx_int_t
 ngx_http_cardx_updates_worker(ngx_http_cardx_waiter_t *w)
 {
@@ -358,7 +398,7 @@ ngx_http_cardx_updates_again(ngx_http_cardx_listener_t *l)
     /* while nothing is heard there is no use in waiting */
 
     rc = ngx_http_cardx_is_heard(l) ? ngx_http_cardx_updates_ask(w)
-                                    : ngx_http_cardx_updates_worker(w);
+                                    : ngx_http_cardx_updates_pause(w);
 
     ngx_http_cardx_updates_done(w, rc);
 
@@ -410,7 +450,7 @@ ngx_http_cardx_updates_read(ngx_http_request_t *r)
 
     /* what nobody could tell of while it waited is a worker's to know */
 
-    if (w->missed || !ngx_http_cardx_is_heard(&w->listener)) {
+    if (w->paused || w->missed || !ngx_http_cardx_is_heard(&w->listener)) {
         ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_worker(w));
         return;
     }

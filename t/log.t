@@ -100,11 +100,25 @@ ok($t->wait_for(sub { updates($since)->{status} == 200 }),
 hears('Redis emptied');
 
 $since = newest();
-$t->kill9('redis');
-noted();
+my ($waited) = $t->at_once(
+    sub {
+        my ($r, $began) = (undef, time);
+        my $from = $since;
+        do { $r = updates($from, 'wait=50') } while $r->{status} == 204;
+        return "$r->{status} " . (time - $began < 40 ? 'soon' : 'late');
+    },
+    sub { sleep 1; $t->kill9('redis'); noted(); return '' });
+is($waited, '200 soon', 'Redis is killed: who waits comes again, and is told');
+delete $t->{redis_socket};
 ok($t->wait_for(sub { updates($since)->{status} == 200 }, 10),
     'Redis away: updates come from workers');
 is(updates(newest())->{status}, 204, 'or that there are none');
+for my $wait (1, 50) {
+    my $began = time;
+    is(updates(newest(), "wait=$wait")->{status}, 204, "waiting $wait s");
+    my $took = time - $began;
+    ok($took > 0.9 && $took < 30, 'takes a moment, and not for ever');
+}
 is($t->psql("select count(*) from cardx.outbox where effect = 'wake'"), 1,
     'nobody is woken');
 $t->start;
