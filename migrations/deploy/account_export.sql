@@ -67,6 +67,7 @@ CREATE FUNCTION cardx.export_given(after text[], page integer)
                 'user_id', g.holder_id,
                 'nickname', u.nickname,
                 'via', g.via,
+                'source', g.source,
                 'fields', g.fields,
                 'granted_at', cardx.rfc3339(g.granted_at))
         FROM (SELECT c.card_id
