@@ -322,6 +322,7 @@ package Proxy {
         my $select = IO::Select->new($listen);
         while (1) {
             for my $from ($select->can_read(0.02)) {
+                next if !defined fileno $from; # its peer has closed both
                 if ($from == $listen) {
                     my $client = $listen->accept;
                     my $server = IO::Socket::UNIX->new($to) or next;
