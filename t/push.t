@@ -129,6 +129,30 @@ ok($t->wait_for(sub { $told->('delete') }, 10), 'and what is gone');
 
 is((scalar $service->pushes('bob')), 0, 'nobody else is told');
 
+# a card that bob holds changes: he is pushed, until it is taken back from him
+is($t->post($at, $browser{bob}, \%bob)->{status}, 201, 'bob, too');
+my $shown = $t->post('/v1/cards', card('Anna shown'), \%anna)
+    ->{json}{card_id};
+my $drawn = $t->post("/v1/cards/$shown/keys", {}, \%anna)->{json}{key};
+my $held = $t->post('/v1/contacts', { card_id => $shown, key => $drawn },
+    \%bob)->{json}{contact_id};
+my $heard = sub { scalar grep { ($_->{text} // '') =~ /\Q$held\E/ }
+    $service->pushes('bob') };
+my $idle = sub { $t->wait_for(sub { $t->psql("select count(*)
+    from cardx.outbox where effect in ('holders', 'wake', 'push')") == 0 },
+    20) };
+$idle->();
+my $count = $heard->();
+$t->put("/v1/cards/$shown", card('Anna changed'), \%anna);
+ok($t->wait_for(sub { $heard->() > $count }, 20), 'who holds it is pushed');
+$t->delete("/v1/cards/$shown/holders/$bob->{user_id}", undef, \%anna);
+ok($idle->(), 'it is taken back');
+$count = () = $service->pushes('bob');
+$t->put("/v1/cards/$shown", card('Anna again'), \%anna);
+ok($idle->(), 'it changes again');
+is((() = $service->pushes('bob')), $count, 'of which bob hears nothing');
+$t->delete($at, undef, \%bob);
+
 # --- services that refuse ---------------------------------------------------
 
 my $second = $t->sign_in('+8613800138000', $anna->{initial_password});

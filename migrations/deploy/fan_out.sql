@@ -214,8 +214,8 @@ BEGIN
 END
 $$;
 
--- What the last chunk wrote, as wakes_take() gives it, and asks for pushes.  Who was changed again
--- since then is told of that.
+-- What the last chunk wrote, as wakes_take() gives it, and asks for pushes.
+-- Who was changed again since then is told of that.
 CREATE FUNCTION cardx.fanout_tell(wanted text)
     RETURNS TABLE (user_id text, line text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -232,8 +232,10 @@ BEGIN
     PERFORM cardx.push_ask(array_agg(c.user_id))
     FROM cardx.contacts c
     JOIN cardx.push_subscriptions s USING (user_id)
+    JOIN cardx.user_log l ON l.user_id = c.user_id AND l.kind = 'contact'
+        AND l.object_id = c.contact_id
     WHERE c.card_id = wanted AND c.user_id > f.told_after
-        AND c.user_id <= f.told_until
+        AND c.user_id <= f.told_until AND l.xid = f.xid
     HAVING count(*) > 0;
 
     RETURN QUERY
