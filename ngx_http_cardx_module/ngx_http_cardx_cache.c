@@ -164,6 +164,29 @@ ngx_http_cardx_cache_merge(ngx_conf_t *cf, ngx_http_cardx_cache_t *cache,
 }
 
 
+/* Whether it is the same server: not its name, which may lead to another one
+ * by now.  Of a cluster, the first node that is named. */
+
+static ngx_uint_t
+ngx_http_cardx_cache_same(ngx_http_cardx_redis_t *a, ngx_http_cardx_redis_t *b)
+{
+    ngx_http_cardx_address_t  *x, *y;
+
+    x = a->addresses.elts;
+    y = b->addresses.elts;
+
+    if (a->db != b->db || a->cluster != b->cluster) {
+        return 0;
+    }
+
+    if (x->path || y->path) {
+        return x->path && y->path && ngx_strcmp(x->path, y->path) == 0;
+    }
+
+    return x->port == y->port && ngx_strcmp(x->host, y->host) == 0;
+}
+
+
 static ngx_int_t
 ngx_http_cardx_cache_init_zone(ngx_shm_zone_t *shm_zone, void *data)
 {
@@ -180,12 +203,7 @@ ngx_http_cardx_cache_init_zone(ngx_shm_zone_t *shm_zone, void *data)
         /* its entries come from there */
 
         if (cache->redis && ocache->redis
-            && (cache->redis->db != ocache->redis->db
-                || cache->redis->name.len != ocache->redis->name.len
-                || ngx_strncmp(cache->redis->name.data,
-                               ocache->redis->name.data,
-                               cache->redis->name.len)
-                   != 0))
+            && !ngx_http_cardx_cache_same(cache->redis, ocache->redis))
         {
             ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0,
                           "cardx_cache zone \"%V\" was used with another"

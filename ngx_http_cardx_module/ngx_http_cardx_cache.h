@@ -43,6 +43,7 @@ typedef struct {
     ngx_atomic_t                     until;    /* end of the lease */
     ngx_atomic_t                     holder;   /* its process, or 0 */
     ngx_atomic_t                     held;     /* until when, at least */
+    ngx_atomic_t                     number;   /* of the next holder */
 
     /* under the lock */
 
@@ -79,6 +80,7 @@ struct ngx_http_cardx_cache_s {
                                                + CX_ZONE_LEN];
     ngx_msec_t                       asked;    /* when a renewal was sent */
     ngx_uint_t                       serial;   /* of the renewal */
+    ngx_atomic_uint_t                number;   /* of the holder */
 
     unsigned                         holding:1;
     unsigned                         asking:1;

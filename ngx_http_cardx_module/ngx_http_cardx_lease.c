@@ -17,8 +17,9 @@
  * forgotten does.
  *
  * Two holders, one of which was stopped meanwhile, do no harm: each forgets
- * before it acknowledges, and neither extends the lease by more than it was
- * given.
+ * before it acknowledges, neither extends the lease by more than it was
+ * given, and neither gives back the other's: each time that a process becomes
+ * the holder has a number, which stands in Redis beside the lease's end.
  */
 
 
@@ -34,16 +35,27 @@
 #define NGX_HTTP_CARDX_SCRIPT   2048
 
 
+/* KEYS: zones.  ARGV: zone, number, length of a lease, channel, message. */
 static const char  ngx_http_cardx_lease_script[] =
     CX_SCRIPT_LEASES
-    "redis.call('HSET', KEYS[1], ARGV[1], now + ARGV[2])\n"
-    "redis.call('PUBLISH', ARGV[3], ARGV[4])\n";
+    "redis.call('HSET', KEYS[1], ARGV[1], now + ARGV[3] .. ' ' .. ARGV[2])\n"
+    "redis.call('PUBLISH', ARGV[4], ARGV[5])\n";
+
+
+/* KEYS: zones.  ARGV: zone, number. */
+static const char  ngx_http_cardx_lease_back_script[] =
+    "local lease = redis.call('HGET', KEYS[1], ARGV[1])\n"
+    "if lease and string.match(lease, ' (%d+)$') == ARGV[2] then\n"
+    "    redis.call('HDEL', KEYS[1], ARGV[1])\n"
+    "end\n";
 
 
 static void ngx_http_cardx_lease_tick_handler(ngx_event_t *ev);
 static void ngx_http_cardx_lease_take(ngx_http_cardx_cache_t *cache);
 static void ngx_http_cardx_lease_give_up(ngx_http_cardx_cache_t *cache);
-static void ngx_http_cardx_lease_renew(ngx_http_cardx_cache_t *cache);
+static ngx_int_t ngx_http_cardx_lease_renew(ngx_http_cardx_cache_t *cache);
+static u_char *ngx_http_cardx_lease_number(ngx_http_cardx_cache_t *cache,
+    u_char *p);
 static u_char *ngx_http_cardx_lease_echo(ngx_http_cardx_cache_t *cache,
     u_char *p);
 static void ngx_http_cardx_lease_state(void *data, ngx_uint_t up);
@@ -154,9 +166,9 @@ ngx_http_cardx_lease_tick_handler(ngx_event_t *ev)
             ngx_http_cardx_lease_take(cache);
         }
 
-    } else if (zone->holder != (ngx_atomic_uint_t) ngx_pid) {
+    } else if (ngx_exiting || zone->holder != (ngx_atomic_uint_t) ngx_pid) {
 
-        /* this process was stopped, or busy */
+        /* the next workers hold it; or this process was stopped, or busy */
 
         ngx_http_cardx_lease_give_up(cache);
 
@@ -166,10 +178,15 @@ ngx_http_cardx_lease_tick_handler(ngx_event_t *ev)
         ngx_http_cardx_lease_give_up(cache);
 
     } else if (cache->forget.up && cache->echo.up) {
-        zone->held = now + NGX_HTTP_CARDX_HELD;
 
-        if (!cache->asking) {
-            ngx_http_cardx_lease_renew(cache);
+        if (cache->asking || ngx_http_cardx_lease_renew(cache) == NGX_OK) {
+            zone->held = now + NGX_HTTP_CARDX_HELD;
+
+        } else {
+
+            /* it is heard, and can't speak: perhaps another process can */
+
+            ngx_http_cardx_lease_give_up(cache);
         }
 
     } else if ((ngx_msec_int_t) (now - zone->held) >= 0) {
@@ -212,6 +229,7 @@ ngx_http_cardx_lease_take(ngx_http_cardx_cache_t *cache)
 
     zone->held = ngx_http_cardx_clock() + NGX_HTTP_CARDX_HELD;
 
+    cache->number = ngx_atomic_fetch_add(&zone->number, 1);
     cache->holding = 1;
     cache->asking = 0;
 
@@ -231,7 +249,7 @@ ngx_http_cardx_lease_take(ngx_http_cardx_cache_t *cache)
 static void
 ngx_http_cardx_lease_give_up(ngx_http_cardx_cache_t *cache)
 {
-    u_char                 *p, command[NGX_HTTP_CARDX_COMMAND];
+    u_char                 *p, command[NGX_HTTP_CARDX_SCRIPT];
     ngx_http_cardx_zone_t  *zone;
 
     zone = cache->zone;
@@ -251,10 +269,13 @@ ngx_http_cardx_lease_give_up(ngx_http_cardx_cache_t *cache)
 
     ngx_http_cardx_cache_flush(cache);
 
-    p = ngx_http_cardx_command(command, 3);
-    p = ngx_http_cardx_literal(p, "HDEL");
+    p = ngx_http_cardx_command(command, 6);
+    p = ngx_http_cardx_literal(p, "EVAL");
+    p = ngx_http_cardx_argument(p, ngx_http_cardx_lease_back_script,
+                                sizeof(ngx_http_cardx_lease_back_script) - 1);
+    p = ngx_http_cardx_literal(p, "1");
     p = ngx_http_cardx_literal(p, CX_ZONES);
-    p = ngx_http_cardx_argument(p, zone->id, CX_ZONE_LEN);
+    p = ngx_http_cardx_lease_number(cache, p);
 
     (void) ngx_http_cardx_redis_tell(cache->redis, command, p - command);
 
@@ -262,7 +283,7 @@ ngx_http_cardx_lease_give_up(ngx_http_cardx_cache_t *cache)
 }
 
 
-static void
+static ngx_int_t
 ngx_http_cardx_lease_renew(ngx_http_cardx_cache_t *cache)
 {
     u_char  *p, *last, text[NGX_HTTP_CARDX_COMMAND],
@@ -271,13 +292,13 @@ ngx_http_cardx_lease_renew(ngx_http_cardx_cache_t *cache)
     cache->serial++;
     cache->asked = ngx_http_cardx_clock();
 
-    p = ngx_http_cardx_command(command, 8);
+    p = ngx_http_cardx_command(command, 9);
     p = ngx_http_cardx_literal(p, "EVAL");
     p = ngx_http_cardx_argument(p, ngx_http_cardx_lease_script,
                                 sizeof(ngx_http_cardx_lease_script) - 1);
     p = ngx_http_cardx_literal(p, "1");
     p = ngx_http_cardx_literal(p, CX_ZONES);
-    p = ngx_http_cardx_argument(p, cache->zone->id, CX_ZONE_LEN);
+    p = ngx_http_cardx_lease_number(cache, p);
 
     last = ngx_sprintf(text, "%d", CX_LEASE);
     p = ngx_http_cardx_argument(p, text, last - text);
@@ -289,10 +310,29 @@ ngx_http_cardx_lease_renew(ngx_http_cardx_cache_t *cache)
     p = ngx_http_cardx_argument(p, text, last - text);
 
     if (ngx_http_cardx_redis_tell(cache->redis, command, p - command)
-        == NGX_OK)
+        != NGX_OK)
     {
-        cache->asking = 1;
+        return NGX_DECLINED;
     }
+
+    cache->asking = 1;
+
+    return NGX_OK;
+}
+
+
+/* Arguments: the zone, and which of its holders this is. */
+
+static u_char *
+ngx_http_cardx_lease_number(ngx_http_cardx_cache_t *cache, u_char *p)
+{
+    u_char  *last, text[NGX_ATOMIC_T_LEN];
+
+    p = ngx_http_cardx_argument(p, cache->zone->id, CX_ZONE_LEN);
+
+    last = ngx_sprintf(text, "%uA", cache->number);
+
+    return ngx_http_cardx_argument(p, text, last - text);
 }
 
 
@@ -322,7 +362,7 @@ ngx_http_cardx_lease_state(void *data, ngx_uint_t up)
         /* who held it before may have missed something */
 
         ngx_http_cardx_cache_flush(cache);
-        ngx_http_cardx_lease_renew(cache);
+        (void) ngx_http_cardx_lease_renew(cache);
     }
 }
 

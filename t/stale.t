@@ -188,6 +188,14 @@ CardxTest::capture("$t->{build}/cardx-fanout", "$t->{var}/conf/cardx.conf",
 my $rebuilt = draw();
 is(revoke($rebuilt)->{status}, 204, 'rebuilt: a denial is confirmed');
 
+# --- Redis's clock is set back, and the lease of a cache that has ended stands ---
+
+my $early = draw();
+$t->redis('HSET', 'cardx:{zones}', '0' x 32, int(time + 3600) . '000 1');
+is(revoke($early)->{status}, 503, 'a lease that ends too late');
+ok($t->wait_for(sub { revoke($early)->{status} == 204 }, 5),
+    'nobody waits for it longer than for others');
+
 # --- many, and calamities ----------------------------------------------------
 
 my $all = CardxTest::Stale::run($t, [$edge], fetches => 3000, seconds => 8);

@@ -15,15 +15,22 @@
 
 /* KEYS: zones.  ARGV: channel, message, length of a lease.  Whether all leases
  * are known, and the zones that have one.  A server that was restarted or
- * flushed has forgotten those that it gave; a lease later they have ended. */
+ * flushed has forgotten those that it gave; a lease later they have ended.  So
+ * it is if one ends too late: the clock was set back since it was noted. */
 static const char script_forget[] = CX_SCRIPT_LEASES
     "local out = { now - at >= tonumber(ARGV[3]) and 1 or 0 }\n"
     "local f = redis.call('HGETALL', KEYS[1])\n"
     "for i = 1, #f, 2 do\n"
-    "    if f[i] == 'since' then\n"
-    "    elseif tonumber(f[i + 1]) > now then\n"
+    "    local ends = f[i] ~= 'since'\n"
+    "        and tonumber(string.match(f[i + 1], '^%d+'))\n"
+    "    if ends and ends > now + ARGV[3] then\n"
+    "        redis.call('DEL', KEYS[1])\n"
+    "        redis.call('HSET', KEYS[1], 'since', run .. ' ' .. now)\n"
+    "        out = { 0 }\n"
+    "        break\n"
+    "    elseif ends and ends > now then\n"
     "        out[#out + 1] = f[i]\n"
-    "    else\n"
+    "    elseif f[i] ~= 'since' then\n"
     "        redis.call('HDEL', KEYS[1], f[i])\n"
     "    end\n"
     "end\n"
