@@ -238,18 +238,23 @@ BEGIN
         AND c.user_id <= f.told_until AND l.xid = f.xid
     HAVING count(*) > 0;
 
+    -- A holder's newest two up to then: the chunk wrote one row for each, of
+    -- this card's entry.
     RETURN QUERY
-    SELECT l.user_id, concat_ws(' ', coalesce((
-            SELECT p.xid
-            FROM cardx.user_log p
-            WHERE p.user_id = l.user_id AND p.xid < f.xid
-            ORDER BY p.xid DESC
-            LIMIT 1), '0'), l.xid, l.kind, l.op, l.object_id)
-    FROM cardx.contacts c
-    JOIN cardx.user_log l ON l.user_id = c.user_id AND l.kind = 'contact'
-        AND l.object_id = c.contact_id
-    WHERE c.card_id = wanted AND c.user_id > f.told_after
-        AND c.user_id <= f.told_until AND l.xid = f.xid;
+    SELECT h.user_id, coalesce(h.xids[2]::text, '0') || ' ' || f.xid::text
+        || CASE WHEN h.deleted_at IS NULL THEN ' contact put '
+               ELSE ' contact delete ' END || h.contact_id
+    FROM (SELECT c.user_id, c.contact_id, c.deleted_at, ARRAY(
+              SELECT l.xid
+              FROM cardx.user_log l
+              WHERE l.user_id = c.user_id AND l.xid <= f.xid
+              ORDER BY l.xid DESC
+              LIMIT 2) AS xids
+          FROM cardx.contacts c
+          WHERE c.card_id = wanted AND c.user_id > f.told_after
+              AND c.user_id <= f.told_until
+          OFFSET 0) h
+    WHERE h.xids[1] = f.xid;
 END
 $$;
 
@@ -269,10 +274,45 @@ CREATE FUNCTION cardx.contacts_forget(its_card text, after text, last text)
             AND h.contact_id = c.contact_id AND h.what = 'live';
     END;
 
+-- Writes into logs, in the order that is given.  Who has an entry has a row for
+-- it: an update finds that sooner than an insert that would find it there.
+CREATE FUNCTION cardx.log_holders(holders text[], entries text[])
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+    updated bigint;
+BEGIN
+    UPDATE cardx.user_log l
+    SET xid = pg_current_xact_id(), changed_at = now()
+    FROM unnest(holders, entries) h (user_id, contact_id)
+    WHERE l.user_id = h.user_id AND l.kind = 'contact'
+        AND l.object_id = h.contact_id;
+    GET DIAGNOSTICS updated = ROW_COUNT;
+
+    IF updated < cardinality(holders) THEN
+        INSERT INTO cardx.user_log AS l
+            (user_id, kind, object_id, op, xid, changed_at)
+        SELECT h.user_id, 'contact', h.contact_id, 'put',
+            pg_current_xact_id(), now()
+        FROM unnest(holders, entries) h (user_id, contact_id)
+        WHERE NOT EXISTS (
+            SELECT FROM cardx.user_log l
+            WHERE l.user_id = h.user_id AND l.kind = 'contact'
+                AND l.object_id = h.contact_id
+                AND l.xid = pg_current_xact_id())
+        ON CONFLICT (user_id, kind, object_id) DO UPDATE
+            SET xid = excluded.xid, changed_at = excluded.changed_at;
+    END IF;
+END
+$$;
+
 -- Writes the logs of the next holders and gives their ids; ends the fan-out
 -- when nothing is left to write or to tell.  A tombstone stays one: only who
 -- restores a contact undoes it.  Who has no grant any more is told nothing:
--- that a card changes is the business of those who may see it.
+-- that a card changes is the business of those who may see it.  (A merge with
+-- their grants begins where the chunk does.)
 CREATE FUNCTION cardx.fanout_write(wanted text, page integer)
     RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -295,7 +335,8 @@ BEGIN
                 AND c.deleted_at IS NULL
                 AND EXISTS (SELECT FROM cardx.grants g
                             WHERE g.card_id = wanted
-                                AND g.holder_id = c.user_id)
+                                AND g.holder_id = c.user_id
+                                AND g.holder_id > f.after)
             ORDER BY c.user_id
             LIMIT page) h;
 
@@ -308,13 +349,7 @@ BEGIN
                     THEN holders[page] END);
         END IF;
 
-        INSERT INTO cardx.user_log AS l
-            (user_id, kind, object_id, op, xid, changed_at)
-        SELECT h.user_id, 'contact', h.contact_id, 'put',
-            pg_current_xact_id(), now()
-        FROM unnest(holders, entries) h (user_id, contact_id)
-        ON CONFLICT (user_id, kind, object_id) DO UPDATE
-            SET xid = excluded.xid, changed_at = excluded.changed_at;
+        PERFORM cardx.log_holders(holders, entries);
     END IF;
 
     IF holders IS NOT NULL THEN
@@ -367,5 +402,6 @@ END
 $$;
 
 ALTER FUNCTION cardx.contacts_forget(text, text, text) OWNER TO cardx_definer;
+ALTER FUNCTION cardx.log_holders(text[], text[]) OWNER TO cardx_definer;
 
 COMMIT;

@@ -206,30 +206,48 @@ head_name(const PGresult *rows, int i, char name[CX_NAME_MAX])
 }
 
 
-/* Has Redis drop heads; the link that each was sent on. */
+/* Has Redis drop heads; the link that each was sent on.  The one server is
+ * told of all by one command; in a cluster each has a slot of its own. */
 static int *
 drop_heads(cx_tell_t *tell, TALLOC_CTX *ctx, const PGresult *rows)
 {
-    int i, n, *at;
-    char name[CX_NAME_MAX];
+    int i, n, *at, begun;
+    char(*names)[CX_NAME_MAX];
 
     n = PQntuples(rows);
     at = cx_must(talloc_array(ctx, int, (unsigned) n + 1));
+    names = cx_must(talloc_size(at, ((size_t) n + 1) * sizeof(*names)));
+    begun = NOWHERE;
 
     for (i = 0; i < n; i++) {
         at[i] = NOBODY;
 
-        if (head_name(rows, i, name) == NULL) {
+        if (head_name(rows, i, names[i]) == NULL) {
             continue;
         }
 
-        at[i] = link_of(tell, name);
+        at[i] = link_of(tell, names[i]);
 
-        if (at[i] != NOWHERE) {
-            cx_bulk_word(tell->bulks[at[i]], "DEL");
-            cx_bulk_word(tell->bulks[at[i]], name);
-            cx_bulk_send(tell->bulks[at[i]]);
+        if (at[i] == NOWHERE) {
+            continue;
         }
+
+        if (begun == NOWHERE) {
+            cx_bulk_word(tell->bulks[at[i]], "DEL");
+        }
+
+        cx_bulk_word(tell->bulks[at[i]], names[i]);
+
+        if (tell->p->settings->redis_cluster) {
+            cx_bulk_send(tell->bulks[at[i]]);
+
+        } else {
+            begun = at[i];
+        }
+    }
+
+    if (begun != NOWHERE) {
+        cx_bulk_send(tell->bulks[begun]);
     }
 
     return at;
