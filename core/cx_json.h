@@ -39,6 +39,8 @@ struct cx_json_s {
     cx_json_t **items;
 };
 
+#define CX_JSON_NUMBER_MAX 64 /* bytes of a number */
+
 /* NULL: not acceptable, and *why says so in a sentence for the client
  * (static or owned by ctx). */
 cx_json_t *cx_json_read(TALLOC_CTX *ctx, const char *text, size_t len,

@@ -6,9 +6,6 @@
 #include <yajl/yajl_parse.h>
 
 
-/* What PostgreSQL's jsonb and every client can take. */
-#define NUMBER_MAX 64
-
 /* A value of two bytes takes some 200 bytes of memory: a bound on what one
  * request may take. */
 #define VALUES_MAX 500000
@@ -94,7 +91,7 @@ on_number(void *data, const char *text, size_t len)
 {
     const cx_json_t *json;
 
-    if (len > NUMBER_MAX) {
+    if (len > CX_JSON_NUMBER_MAX) {
         return refuse(data, "The JSON has a number that is too long.");
     }
 

@@ -239,6 +239,19 @@ $r = $t->post('/v1/cards',
     '{"@type":"Card","version":"1.0","name":{"full":"x"},"n":1e-9999}',
     { %$anna, 'Content-Type' => 'application/jscontact+json' });
 is("$r->{status} " . $code->($r), '422 invalid_card', 'a number too small');
+for my $number ('1e64', '1e-63', '1e-99999999999999999999', '-1.5E+62') {
+    $r = $t->post('/v1/cards', "{\"name\":{\"full\":\"x\"},\"n\":$number}",
+        { %$anna, 'Content-Type' => 'application/json' });
+    is("$r->{status} " . $code->($r), '422 invalid_card',
+        "$number would not be read again");
+}
+for my $number ('1e55', '1.5e-50', '-' . '9' x 60) {
+    $r = $t->post('/v1/cards', "{\"name\":{\"full\":\"x\"},\"n\":$number}",
+        { %$anna, 'Content-Type' => 'application/json' });
+    my $it = "/v1/cards/$r->{json}{card_id}";
+    is($t->get($it, undef, $anna)->{json}{card}{n} - $number, 0, "$number is");
+    $t->delete($it, undef, $anna);
+}
 $r = $t->post('/v1/cards', { %$card, notes => { map {
     ("n$_" => { note => 'x' x 8000 }) } 1 .. 9 } }, $anna);
 is("$r->{status} " . $code->($r), '413 too_large', 'a card of 72 kB');

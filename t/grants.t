@@ -261,6 +261,41 @@ for my $round (1 .. 5) {
 }
 $t->delete("/v1/cards/$id/keys/$all->{key_id}?grants=true", undef, $anna);
 
+# --- what was seen of a card that was taken back -----------------------------
+
+{
+    my @old = ('+49307770', '+49307771');
+    my $anna_id = $t->post('/v1/cards', { name => { full => 'Anna Past' },
+        phones => { w => { number => $old[0] } } }, $anna)->{json}{card_id};
+    my $key = $t->post("/v1/cards/$anna_id/keys", {}, $anna)->{json}{key};
+    my $once = { %$bela, 'Idempotency-Key' => 'once' };
+    my @save = ('/v1/contacts', { card_id => $anna_id, key => $key }, $once);
+    my $entry = '/v1/contacts/' . $t->post(@save)->{json}{contact_id};
+    $t->patch("/v1/cards/$anna_id", { phones => { w => { number => $old[1] } } },
+        $anna);
+    $t->get($entry, undef, $bela);
+    like($t->get("$entry/history", undef, $bela)->{body}, qr/\Q$old[0]/,
+        'the history knows what the card has shown');
+    like($t->post(@save)->{body}, qr/\Q$old[1]/,
+        'a repeated call answers with what is there now');
+    $t->delete("/v1/cards/$anna_id/holders/$who{bela}{user_id}", undef, $anna);
+    $r = $t->post(@save);
+    is($r->{status}, 201, 'repeated after the card was taken back');
+    ok(!exists $r->{json}{live}, 'without it');
+
+    # the entry goes on to follow another card
+    my $carl_id = $t->post('/v1/cards', { name => { full => 'Carl' },
+        phones => { w => { number => '+49308880' } } }, $carl)->{json}{card_id};
+    my $other = $t->post('/v1/contacts', { card_id => $carl_id, key => $t->post(
+        "/v1/cards/$carl_id/keys", {}, $carl)->{json}{key} }, $bela)->{json};
+    is($t->post("$entry/merge", { with => $other->{contact_id} }, $bela)
+        ->{json}{card_id}, $carl_id, 'merged with what follows another card');
+    for my $path ("$entry/history", '/v1/me/export', $entry) {
+        unlike($t->get($path, undef, $bela)->{body}, qr/\Q$old[0]\E|\Q$old[1]/,
+            "nothing of the former one in $path");
+    }
+}
+
 # --- the card is deleted ---------------------------------------------------
 
 my $last = $draw->();

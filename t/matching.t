@@ -67,16 +67,23 @@ subtest 'what an account decides' => sub {
     my $patch = sub { $t->patch('/v1/me', $_[0], $a->{token})->{status} };
     my $fields = sub { $t->psql("select fields from cardx.grants
         where owner_id = '$a->{user_id}'") };
+    $t->signal('fanout', 'STOP');
     is($patch->({ match => { fields => ['phones'] } }), 200);
-    ok($t->wait_for(sub { $fields->() eq '{phones}' }), 'fields');
+    is($fields->(), '{phones}', 'fields, as soon as it is answered');
     is($patch->({ match => { on => JSON::PP::false() } }), 200);
-    ok($t->wait_for(sub { !grants($a) }), 'off');
+    is($fields->(), '', 'off, too');
+    $t->signal('fanout', 'CONT');
+    ok($t->wait_for(sub { !grants($a) }), 'and then both ways');
     is($patch->({ match => undef }), 200);
     ok($t->wait_for(sub { follows('is-a') && $fields->() eq '' }), 'on');
 
     my $old = $a->{card_id};
     card($a);
+    $t->signal('fanout', 'STOP');
     is($patch->({ own_card_id => $a->{card_id} }), 200);
+    is($t->psql("select count(*) from cardx.grants where card_id = '$old'"), 0,
+        'the former one is not shown any more');
+    $t->signal('fanout', 'CONT');
     ok($t->wait_for(sub { follows('is-a') eq $a->{card_id} }),
         'another own card');
     is($t->delete("/v1/cards/$a->{card_id}", undef, $a->{token})->{status},

@@ -79,7 +79,11 @@ subtest 'by every call' => sub {
     is($edit->({ phones => { x => { number => $b->{phone} } } }), 200);
     shows($a, $id, $b, 'and back');
 
+    $t->signal('fanout', 'STOP');
     is($t->delete("/v1/contacts/$id", undef, $a->{token})->{status}, 204);
+    is(entry($b, $list->[0]{contact_id})->{live}, undef,
+        'whose number is gone does not see the card from then on');
+    $t->signal('fanout', 'CONT');
     shows($b, $list->[0]{contact_id}, undef, 'the entry is deleted: over');
     is($t->post("/v1/contacts/$id/restore", {}, $a->{token})->{status}, 200);
     shows($a, $id, $b, 'restored: back');

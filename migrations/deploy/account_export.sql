@@ -138,7 +138,7 @@ CREATE FUNCTION cardx.export_blocks(after text[], page integer)
 -- whether they show any.
 CREATE FUNCTION cardx.export_history(after text[], page integer)
     RETURNS TABLE (name text, contact_id text, what text, changed_at text,
-                   changes bytea, live boolean, fields text)
+                   changes bytea, shown_card text, fields text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp SET enable_bitmapscan = off
 AS $$
@@ -160,10 +160,10 @@ BEGIN
 
     -- one by one: a join would read the histories of all before it sorts them
     FOR c IN
-        SELECT a.contact_id, a.card_id, f.live, f.fields
+        SELECT a.contact_id, f.card_id, f.fields
         FROM cardx.contacts a
         LEFT JOIN LATERAL (
-            SELECT true AS live, to_jsonb(g.fields)::text AS fields
+            SELECT a.card_id, to_jsonb(g.fields)::text AS fields
             FROM cardx.grant_fields(a.card_id, me) g
             WHERE a.card_id IS NOT NULL AND a.deleted_at IS NULL) f ON true
         WHERE a.user_id = me
@@ -172,7 +172,7 @@ BEGIN
     LOOP
         RETURN QUERY
         SELECT ARRAY[c.contact_id, h.history_id::text]::text, c.contact_id,
-            h.what, cardx.rfc3339(h.changed_at), h.changes, c.live, c.fields
+            h.what, cardx.rfc3339(h.changed_at), h.changes, c.card_id, c.fields
         FROM cardx.contact_history h
         WHERE h.contact_id = c.contact_id
             AND h.history_id > CASE WHEN c.contact_id = after_contact

@@ -217,6 +217,20 @@ CREATE TRIGGER log_update AFTER UPDATE OF revision, card_id ON cardx.contacts
         OR old.card_id IS DISTINCT FROM new.card_id)
     EXECUTE FUNCTION cardx.log_contact();
 
+-- What was seen of one card is not compared with another.
+CREATE FUNCTION cardx.contact_unsee() RETURNS trigger
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    new.seen := NULL;
+    RETURN new;
+END
+$$;
+
+CREATE TRIGGER unsee BEFORE UPDATE OF card_id ON cardx.contacts
+    FOR EACH ROW WHEN (old.card_id IS DISTINCT FROM new.card_id)
+    EXECUTE FUNCTION cardx.contact_unsee();
+
 -- So does what its live card shows: with each grant that comes, ends or
 -- shows something else.  Once per statement, since a card may have very many
 -- holders; those of a deleted card are told by its fan-out.
@@ -485,7 +499,7 @@ BEGIN
 
     IF moved IS NOT NULL THEN
         UPDATE cardx.contacts c
-        SET card_id = o.card_id, owner_id = o.owner_id, seen = NULL
+        SET card_id = o.card_id, owner_id = o.owner_id
         WHERE c.contact_id = kept;
     END IF;
 

@@ -132,6 +132,36 @@ CREATE FUNCTION cardx.own_card(its_user text) RETURNS text
          WHERE c.user_id = its_user AND c.deleted_at IS NULL
          ORDER BY c.created_at, c.card_id LIMIT 1));
 
+-- What a user's card shows less, to those who know each other, is in force
+-- when the change is; the rest follows by and by.
+CREATE FUNCTION cardx.match_narrow(old cardx.users, new cardx.users)
+    RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF (old.match_on, old.match_fields, old.own_card_id)
+        IS NOT DISTINCT FROM
+       (new.match_on, new.match_fields, new.own_card_id)
+    THEN
+        RETURN;
+    END IF;
+
+    -- as who compares the user's book with another has it
+    PERFORM pg_advisory_xact_lock(hashtextextended('match ' || new.user_id,
+                                                   0));
+
+    DELETE FROM cardx.grants g
+    WHERE g.owner_id = new.user_id AND g.via = 'match'
+        AND (NOT new.match_on
+             OR (new.own_card_id IS DISTINCT FROM old.own_card_id
+                 AND g.card_id IS DISTINCT FROM new.own_card_id));
+
+    UPDATE cardx.grants g SET fields = new.match_fields
+    WHERE g.owner_id = new.user_id AND g.via = 'match'
+        AND g.fields IS DISTINCT FROM new.match_fields;
+END
+$$;
+
 -- Whatever decides who is matched with what has everything looked at again.
 CREATE FUNCTION cardx.match_user() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -147,6 +177,7 @@ BEGIN
         PERFORM cardx.log_add(new.user_id, 'account', new.user_id, 'put');
     END IF;
 
+    PERFORM cardx.match_narrow(old, new);
     new.match_all := true;
     PERFORM cardx.outbox_add('match', new.user_id);
     RETURN new;
@@ -245,6 +276,8 @@ AS $$
 DECLARE
     me text := cardx.current_user_id();
     fresh_tags bytea[];
+    ended_peers text[];
+    ended_tags bytea[];
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('match book ' || me, 0));
 
@@ -255,18 +288,24 @@ BEGIN
             AND NOT EXISTS (
                 SELECT FROM unnest(its_contacts, tags) n (contact_id, tag)
                 WHERE n.contact_id = e.contact_id AND n.tag = e.tag)
-        RETURNING e.tag, e.pair)
-    INSERT INTO cardx.match_todo AS t (user_id, peer_id, pair)
-    SELECT DISTINCT ON (o.peer_id) me, o.peer_id, g.pair
-    FROM gone g
-    JOIN (SELECT m.higher_id AS peer_id, m.lower_tag AS tag
-          FROM cardx.matches m WHERE m.lower_id = me
-          UNION ALL
-          SELECT m.lower_id, m.higher_tag
-          FROM cardx.matches m WHERE m.higher_id = me) o
-        ON o.tag = g.tag
-    ON CONFLICT (user_id, peer_id) DO UPDATE
-        SET pair = coalesce(excluded.pair, t.pair);
+        RETURNING e.tag, e.pair),
+    ended AS (
+        SELECT DISTINCT ON (o.peer_id) o.peer_id, g.tag, g.pair
+        FROM gone g
+        JOIN (SELECT m.higher_id AS peer_id, m.lower_tag AS tag
+              FROM cardx.matches m WHERE m.lower_id = me
+              UNION ALL
+              SELECT m.lower_id, m.higher_tag
+              FROM cardx.matches m WHERE m.higher_id = me) o
+            ON o.tag = g.tag),
+    noted AS (
+        INSERT INTO cardx.match_todo AS t (user_id, peer_id, pair)
+        SELECT me, e.peer_id, e.pair
+        FROM ended e
+        ON CONFLICT (user_id, peer_id) DO UPDATE
+            SET pair = coalesce(excluded.pair, t.pair))
+    SELECT array_agg(e.peer_id), array_agg(e.tag) INTO ended_peers, ended_tags
+    FROM ended e;
 
     DELETE FROM cardx.match_waiting w
     WHERE w.user_id = me AND w.contact_id = ANY (written);
@@ -303,6 +342,13 @@ BEGIN
                    WHERE s.user_id = me AND s.tag = n.tag
                        AND s.day > current_date - 10)
     ON CONFLICT (user_id, contact_id, tag) DO NOTHING;
+
+    -- whoever's number is gone sees the user's card no longer from now on
+    DELETE FROM cardx.grants g
+    USING unnest(ended_peers, ended_tags) n (peer_id, tag)
+    WHERE g.owner_id = me AND g.via = 'match' AND g.holder_id = n.peer_id
+        AND NOT EXISTS (SELECT FROM cardx.match_entries e
+                        WHERE e.user_id = me AND e.tag = n.tag);
 
     INSERT INTO cardx.match_waiting (user_id, contact_id, tag, number)
     SELECT me, n.contact_id, n.tag, n.number
@@ -730,7 +776,8 @@ DECLARE
     signature text;
 BEGIN
     FOREACH signature IN ARRAY ARRAY[
-        'own_card(text)', 'match_user()', 'match_again(text)',
+        'own_card(text)', 'match_user()',
+        'match_narrow(cardx.users, cardx.users)', 'match_again(text)',
         'match_unblocked()', 'match_account(text)', 'match_me()',
         'match_write(text[], text[], bytea[], bytea[], bytea[], boolean[], '
             'integer, integer)',

@@ -24,6 +24,6 @@ DROP TABLE cardx.blocks;
 DROP TABLE cardx.contact_media;
 DROP TABLE cardx.contact_history;
 DROP TABLE cardx.contacts;
-DROP FUNCTION cardx.log_contact();
+DROP FUNCTION cardx.log_contact(), cardx.contact_unsee();
 
 COMMIT;

@@ -10,7 +10,7 @@ DROP FUNCTION cardx.match_retry, cardx.match_sweep, cardx.match_more, cardx.matc
     cardx.match_give, cardx.match_withdraw, cardx.match_look,
     cardx.match_rehash, cardx.match_stale, cardx.match_write, cardx.match_count, cardx.match_room,
     cardx.match_me,
-    cardx.match_account, cardx.match_unblocked, cardx.match_again,
+    cardx.match_account, cardx.match_unblocked, cardx.match_again, cardx.match_narrow,
     cardx.match_user,
     cardx.own_card;
 DROP TABLE cardx.match_entries, cardx.match_waiting, cardx.matches, cardx.match_todo,

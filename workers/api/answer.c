@@ -205,6 +205,14 @@ cx_problem_pg(cx_request_t *r, cx_pg_rc_t rc)
 
 
 void
+cx_problem_gone(cx_request_t *r)
+{
+    cx_answer_header(r, "WWW-Authenticate", "Bearer");
+    cx_problem(r, 401, "unauthorized", "This account is gone.");
+}
+
+
+void
 cx_problem_not_yet(cx_request_t *r)
 {
     cx_answer_header(r, "Retry-After", "1");

@@ -118,8 +118,7 @@ cx_user_lock(cx_request_t *r, const char **own_card_id)
     }
 
     if (PQntuples(result) == 0) {
-        cx_answer_header(r, "WWW-Authenticate", "Bearer");
-        cx_problem(r, 401, "unauthorized", "This account is gone.");
+        cx_problem_gone(r);
         return false;
     }
 

@@ -12,20 +12,23 @@
 
 #define CARDS_MAX 100 /* of one user */
 
-/* jsonb keeps 1e-9999 as a number of 10 000 digits: a small card must not
- * become a large one.  This is the range of a double (RFC 8259, 6). */
-#define EXPONENT_MAX 308
 
-
+/* jsonb writes 1e99 with a hundred digits, and what it gives back must be read
+ * again. */
 static bool
 numbers_fit(const cx_json_t *json)
 {
     size_t i;
+    long zeros;
     const char *e;
 
     if (json->type == CX_JSON_NUMBER) {
         e = strpbrk(json->text, "eE");
-        return e == NULL || labs(strtol(e + 1, NULL, 10)) <= EXPONENT_MAX;
+        zeros = e != NULL ? strtol(e + 1, NULL, 10) : 0;
+
+        return zeros > -CX_JSON_NUMBER_MAX && zeros < CX_JSON_NUMBER_MAX
+               && labs(zeros) + (long) json->len + 2 /* "0." */
+                      <= CX_JSON_NUMBER_MAX;
     }
 
     for (i = 0; i < json->n; i++) {
@@ -57,7 +60,7 @@ checked(cx_request_t *r, cx_json_t *card, const cx_json_t *old)
     why = cx_jscontact_check(r, card);
 
     if (why == NULL && !numbers_fit(card)) {
-        why = "A number is too small to be kept.";
+        why = "A number has too many digits when it is written out.";
     }
 
     text = cx_json_write(r, card, &len);

@@ -66,6 +66,11 @@ cx_book_open(cx_request_t *r)
     wrapped = cx_pg_bytes(r, result, 0, 0, &len);
     key = NULL;
 
+    if (len == 0) {
+        cx_problem_gone(r);
+        return NULL;
+    }
+
     if (wrapped != NULL && cx_derive(r->api->settings, "data-key", wrap)) {
         key = cx_open(book, wrap, r->user_id, wrapped, len, &len);
     }
@@ -465,28 +470,18 @@ cx_book_tokens(cx_book_t *book, const cx_json_t *layer)
 }
 
 
-bool
-cx_book_note(cx_book_t *book, const char *contact_id, const char *what,
-             cx_json_t *changes, cx_json_t *undo, const char *at)
+/* A line of history; `entry` is sealed if there is anything in it. */
+static bool
+add_history(cx_book_t *book, const char *contact_id, const char *what,
+            const cx_json_t *entry, const char *at)
 {
     char *sealed;
-    cx_json_t *json;
     PGresult *result;
 
     sealed = NULL;
 
-    if (changes != NULL || undo != NULL) {
-        json = cx_json_object(book->r);
-
-        if (changes != NULL) {
-            cx_json_put(json, "changes", changes);
-        }
-
-        if (undo != NULL) {
-            cx_json_put(json, "undo", undo);
-        }
-
-        sealed = seal_json(book, ABOUT_HISTORY, contact_id, json);
+    if (entry->n > 0) {
+        sealed = seal_json(book, ABOUT_HISTORY, contact_id, entry);
 
         if (sealed == NULL) {
             return false;
@@ -495,6 +490,26 @@ cx_book_note(cx_book_t *book, const char *contact_id, const char *what,
 
     return cx_query(book->r, &result, &SQL_HISTORY_ADD, contact_id, what,
                     sealed, at);
+}
+
+
+bool
+cx_book_note(cx_book_t *book, const char *contact_id, const char *what,
+             cx_json_t *changes, cx_json_t *undo)
+{
+    cx_json_t *entry;
+
+    entry = cx_json_object(book->r);
+
+    if (changes != NULL) {
+        cx_json_put(entry, "changes", changes);
+    }
+
+    if (undo != NULL) {
+        cx_json_put(entry, "undo", undo);
+    }
+
+    return add_history(book, contact_id, what, entry, NULL);
 }
 
 
@@ -537,7 +552,7 @@ cx_book_write(cx_book_t *book, const cx_contact_t *c, const cx_json_t *layer,
     return tokens != NULL
            && cx_query(r, &result, &SQL_CONTACT_WRITE, c->contact_id, sealed,
                        tokens)
-           && cx_book_note(book, c->contact_id, what, changes, undo, NULL)
+           && cx_book_note(book, c->contact_id, what, changes, undo)
            && cx_book_match(book, c->contact_id, cx_json_get(layer, "own"));
 }
 
@@ -591,7 +606,7 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
 {
     char *sealed;
     PGresult *result;
-    cx_json_t *before, *changes;
+    cx_json_t *before, *changes, *entry;
     cx_request_t *r = book->r;
 
     if (c->deleted || cx_json_same(c->seen, c->live)) {
@@ -617,7 +632,7 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
     /* of several who look at once, one notes it */
     if (!cx_begin(r)
         || !cx_query(r, &result, &SQL_CONTACT_SEEN, c->contact_id, sealed,
-                     c->revision, c->seen_sealed)) {
+                     c->revision, c->seen_sealed, c->card_id)) {
         return false;
     }
 
@@ -625,8 +640,13 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
         return true;
     }
 
-    return cx_book_note(book, c->contact_id, "live", changes, NULL,
-                        c->seen != NULL ? c->card_updated : NULL);
+    /* it shows only while that card does */
+    entry = cx_json_object(r);
+    cx_json_put(entry, "changes", changes);
+    cx_json_put(entry, "card_id", cx_json_string(entry, c->card_id));
+
+    return add_history(book, c->contact_id, "live", entry,
+                       c->seen != NULL ? c->card_updated : NULL);
 }
 
 
@@ -643,6 +663,7 @@ cx_book_answer(cx_book_t *book, int status, const char *contact_id)
     }
 
     etag = cx_book_etag(r, &c);
+    r->shown_contact = talloc_strdup(r, contact_id);
     cx_answer_header(r, "Cache-Control", "private, no-cache");
 
     if (strcmp(r->route->method, "GET") == 0 && cx_not_modified(r, etag)) {

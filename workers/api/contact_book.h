@@ -106,17 +106,19 @@ bool cx_book_end(cx_book_t *book);
 
 /* A line of history; `changes` may be NULL. */
 bool cx_book_note(cx_book_t *book, const char *contact_id, const char *what,
-                  cx_json_t *changes, cx_json_t *undo, const char *at);
+                  cx_json_t *changes, cx_json_t *undo);
 
 /* Notes what the live card has changed since the history was written. */
 bool cx_book_note_live(cx_book_t *book, cx_contact_t *c);
 
 /* A line of history as it is shown; `column` has what happened, the next ones
- * when, and the changes.  live: something of the card is shown, by `fields`.
+ * when, and the changes.  card_id: the card that shows now, by `fields`, or
+ * NULL: what was seen of another one is left out.
  * NULL: it can't be opened, answered 503. */
 cx_json_t *cx_history_item(cx_book_t *book, TALLOC_CTX *ctx,
                            const char *contact_id, const PGresult *rows,
-                           int row, int column, bool live, char *const *fields);
+                           int row, int column, const char *card_id,
+                           char *const *fields);
 
 /* The envelope (owned by ctx), its ETag, and both as the answer. */
 cx_json_t *cx_book_envelope(TALLOC_CTX *ctx, const cx_contact_t *c);

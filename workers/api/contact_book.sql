@@ -28,6 +28,7 @@ update cardx.contacts
 set seen = $2
 where contact_id = $1 and revision = $3::bigint
     and seen is not distinct from $4::bytea
+    and ($5::text is null or card_id = $5)
 returning contact_id;
 
 -- name: history_add

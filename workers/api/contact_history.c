@@ -68,11 +68,11 @@ read_entry(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
 
 cx_json_t *
 cx_history_item(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
-                const PGresult *rows, int row, int column, bool live,
-                char *const *fields)
+                const PGresult *rows, int row, int column,
+                const char *card_id, char *const *fields)
 {
-    bool whole;
-    const char *what;
+    bool whole, live;
+    const char *what, *about;
     cx_json_t *entry, *item;
 
     entry = read_entry(book, ctx, contact_id, rows, row, column + 2);
@@ -85,6 +85,8 @@ cx_history_item(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
 
     what = cx_pg_text(rows, row, column);
     whole = strcmp(what, "live") != 0;
+    about = cx_json_text(entry, "card_id");
+    live = card_id != NULL && about != NULL && strcmp(about, card_id) == 0;
     item = cx_json_object(ctx);
     cx_json_put(item, "at",
                 cx_json_string(item, cx_pg_text(rows, row, column + 1)));
@@ -133,7 +135,7 @@ get_history(cx_request_t *r)
 
     for (i = 0; i < PQntuples(rows) && i < limit; i++) {
         item = cx_history_item(book, r, r->params[0], rows, i, 1,
-                               c.live != NULL, c.fields);
+                               c.live != NULL ? c.card_id : NULL, c.fields);
 
         if (item == NULL) {
             return;
@@ -351,7 +353,7 @@ post_merge(cx_request_t *r)
                     cx_json_string(undo, cx_pg_text(result, 0, 0)));
     }
 
-    if (!cx_book_note(book, with, "deleted", NULL, NULL, NULL)
+    if (!cx_book_note(book, with, "deleted", NULL, NULL)
         || !cx_book_match(book, with, NULL)
         || !cx_book_write(book, &c, layer, "merged", undo)) {
         return;
@@ -440,7 +442,7 @@ unmerge(cx_book_t *book, const char *contact_id)
         return;
     }
 
-    if (!cx_book_note(book, with, "restored", NULL, NULL, NULL)
+    if (!cx_book_note(book, with, "restored", NULL, NULL)
         || !cx_book_get(book, with, &other)
         || !cx_book_match(book, with, other.own)
         || !cx_book_write(book, &c, layer, "unmerged", NULL)) {
@@ -479,7 +481,7 @@ post_restore(cx_request_t *r)
         return;
     }
 
-    if (!cx_book_note(book, r->params[0], "restored", NULL, NULL, NULL)
+    if (!cx_book_note(book, r->params[0], "restored", NULL, NULL)
         || !cx_book_match(book, r->params[0], c.own)) {
         return;
     }

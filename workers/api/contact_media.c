@@ -259,7 +259,7 @@ put_photo(cx_request_t *r)
                                  picture.picture.bytes, picture.picture.len)
         || !cx_query(r, &result, &SQL_CONTACT_TOUCH, c.contact_id)
         || !cx_book_note(book, c.contact_id, "edited",
-                         photo_change(r, &c, &picture), NULL, NULL)) {
+                         photo_change(r, &c, &picture), NULL)) {
         return;
     }
 
@@ -293,7 +293,7 @@ delete_photo(cx_request_t *r)
                       "photo")
             || !cx_query(r, &result, &SQL_CONTACT_TOUCH, c.contact_id)
             || !cx_book_note(book, c.contact_id, "edited",
-                             photo_change(r, &c, NULL), NULL, NULL))) {
+                             photo_change(r, &c, NULL), NULL))) {
         return;
     }
 

@@ -97,7 +97,7 @@ save_card(cx_request_t *r, cx_book_t *book, const char *card_id)
     if (strcmp(state, "there") != 0
         && !cx_book_note(book, there,
                          strcmp(state, "new") == 0 ? "saved" : "restored", NULL,
-                         NULL, NULL)) {
+                         NULL)) {
         return;
     }
 
@@ -146,7 +146,7 @@ add_own(cx_request_t *r, cx_book_t *book, cx_json_t *own)
         return;
     }
 
-    if (!cx_book_note(book, contact_id, "added", NULL, NULL, NULL)
+    if (!cx_book_note(book, contact_id, "added", NULL, NULL)
         || !cx_book_match(book, contact_id, cx_json_get(layer, "own"))) {
         return;
     }
@@ -532,7 +532,7 @@ delete_contact(cx_request_t *r)
 
     if (!c.deleted
         && (!cx_query(r, &result, &SQL_CONTACT_DELETE, r->params[0])
-            || !cx_book_note(book, r->params[0], "deleted", NULL, NULL, NULL)
+            || !cx_book_note(book, r->params[0], "deleted", NULL, NULL)
             || !cx_book_match(book, r->params[0], NULL)
             || !cx_book_end(book))) {
         return;

@@ -4,12 +4,14 @@
 
 #include <string.h>
 
+#include "contact_book.h"
 #include "crypto.h"
 #include "heads.h"
 #include "idempotency.sql.h"
 #include "process.h"
 
 #define KEY_MAX 255
+#define CONTACT "contact" /* in place of a media type */
 
 /* What is needed to find and to keep an answer. */
 typedef struct {
@@ -167,28 +169,42 @@ make_ticket(cx_request_t *r, const char *key, ticket_t *ticket)
 }
 
 
-/* headers NUL type NUL body */
+/* headers NUL type NUL body; of a contact only its id, since what is live in it
+ * is not for its holder to keep. */
 static void
 keep(cx_request_t *r, const ticket_t *ticket)
 {
-    size_t headers_len, type_len, len;
+    size_t headers_len, type_len, body_len, len;
     char *plain;
-    const char *headers, *type;
+    const char *headers, *type, *body;
     unsigned char *sealed;
     PGresult *result;
 
     headers = r->headers != NULL ? r->headers : "";
     type = r->answer_type != NULL ? r->answer_type : "";
+    body = r->answer;
+    body_len = r->answer_len;
+
+    if (r->shown_contact != NULL) {
+        headers = "";
+        type = CONTACT;
+        body = r->shown_contact;
+        body_len = strlen(body);
+    }
+
     headers_len = strlen(headers) + 1;
     type_len = strlen(type) + 1;
 
-    plain = talloc_array(r, char, headers_len + type_len + r->answer_len);
+    plain = talloc_zero_array(r, char, headers_len + type_len + body_len + 1);
     memcpy(plain, headers, headers_len);
     memcpy(plain + headers_len, type, type_len);
-    memcpy(plain + headers_len + type_len, r->answer, r->answer_len);
+
+    if (body_len > 0) {
+        memcpy(plain + headers_len + type_len, body, body_len);
+    }
 
     sealed = cx_seal(r, ticket->seal, ticket->scope, plain,
-                     headers_len + type_len + r->answer_len, &len);
+                     headers_len + type_len + body_len, &len);
 
     if (sealed == NULL) {
         cx_try_again(r);
@@ -199,6 +215,25 @@ keep(cx_request_t *r, const ticket_t *ticket)
                     ticket->key_hash, ticket->request_hash,
                     talloc_asprintf(r, "%d", r->status),
                     cx_pg_bytea(r, sealed, len));
+}
+
+
+static void
+repeat_contact(cx_request_t *r, int status, const char *contact_id)
+{
+    cx_book_t *book;
+
+    book = cx_book_open(r);
+
+    if (book == NULL) {
+        return;
+    }
+
+    if (status == 201) {
+        cx_answer_header(r, "Location", "/v1/contacts/%s", contact_id);
+    }
+
+    cx_book_answer(book, status, contact_id);
 }
 
 
@@ -222,6 +257,13 @@ repeat(cx_request_t *r, const ticket_t *ticket, const PGresult *result)
 
     type = plain + strlen(plain) + 1;
     body = type + strlen(type) + 1;
+
+    if (strcmp(type, CONTACT) == 0) {
+        repeat_contact(
+            r, (int) cx_pg_integer(result, 0, 1),
+            cx_must(talloc_strndup(r, body, len - (size_t) (body - plain))));
+        return;
+    }
 
     r->headers = plain[0] != '\0' ? plain : NULL;
     cx_answer(r, (int) cx_pg_integer(result, 0, 1),

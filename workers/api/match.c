@@ -65,14 +65,19 @@ cx_match_open(cx_request_t *r)
     }
 
     if (PQntuples(row) == 0) {
-        cx_answer_header(r, "WWW-Authenticate", "Bearer");
-        cx_problem(r, 401, "unauthorized", "This account is gone.");
+        cx_problem_gone(r);
         return NULL;
     }
 
     match = cx_must(talloc_zero(r, cx_match_t));
     match->r = r;
     wrapped = cx_pg_bytes(match, row, 0, 3, &len);
+
+    if (len == 0) {
+        cx_problem_gone(r);
+        return NULL;
+    }
+
     match->keys = cx_match_keys(match, r->api->settings, r->user_id,
                                 cx_pg_text(row, 0, 0), cx_pg_text(row, 0, 1),
                                 cx_pg_text(row, 0, 2), wrapped, len);

@@ -111,7 +111,7 @@ history(export_t *e, TALLOC_CTX *ctx, const PGresult *rows, int row,
     }
 
     json = cx_history_item(e->book, ctx, contact_id, rows, row, 2,
-                           cx_pg_true(rows, row, 5), fields);
+                           cx_pg_text(rows, row, 5), fields);
 
     if (json == NULL) {
         return false;

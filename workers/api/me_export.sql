@@ -123,7 +123,7 @@ cross join lateral (
 order by b.ordinality;
 
 -- name: export_history
-select name, contact_id, what, changed_at, changes, live, fields
+select name, contact_id, what, changed_at, changes, shown_card, fields
 from cardx.export_history($1::text[], $2);
 
 -- name: export_numbers

@@ -82,6 +82,9 @@ struct cx_request_s {
     cx_part_t part; /* makes the answer instead, or NULL */
     void *part_data;
 
+    /* What the answer shows; a repetition shows it as it is then. */
+    const char *shown_contact;
+
     struct cx_after_s *after; /* first in, first called */
     bool transaction;         /* the handler itself asked for one */
     bool unkept; /* what follows the commit may take its answer back, so it is
@@ -143,6 +146,9 @@ void cx_problem_away(cx_request_t *r, int seconds, const char *detail);
 void cx_try_again(cx_request_t *r);
 /* Committed, but not confirmed at every edge: 503 not_yet_in_force. */
 void cx_problem_not_yet(cx_request_t *r);
+
+/* 401: the account was erased since its token was looked at. */
+void cx_problem_gone(cx_request_t *r);
 void cx_answer_header(cx_request_t *r, const char *name, const char *format,
                       ...) __attribute__((format(printf, 3, 4)));
 
