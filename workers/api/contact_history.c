@@ -68,8 +68,8 @@ read_entry(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
 
 cx_json_t *
 cx_history_item(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
-                const PGresult *rows, int row, int column,
-                const char *card_id, char *const *fields)
+                const PGresult *rows, int row, int column, const char *card_id,
+                char *const *fields)
 {
     bool whole, live;
     const char *what, *about;
