@@ -22,6 +22,7 @@
 static ngx_uint_t ngx_http_cardx_stream_delay(void);
 static ngx_int_t ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s,
     ngx_chain_t *out);
+static void ngx_http_cardx_stream_free_texts(ngx_chain_t *cl);
 
 
 ngx_int_t
@@ -86,17 +87,19 @@ ngx_http_cardx_stream_delay(void)
 
 
 /*
- * A buffer that was sent is used again.  What is not copied stands in the
- * subrequest's pool; its buffer has no start.
+ * A buffer that was sent is used again.  What is copied stands on the heap
+ * until it is sent: a stream that waits, as most do, keeps no text.  What is
+ * not stands in the subrequest's pool; its buffer has no start.
  */
 
 ngx_int_t
 ngx_http_cardx_stream_send(ngx_http_cardx_stream_t *s, u_char *data,
     size_t len, ngx_uint_t copy)
 {
+    u_char              *text;
     size_t               pending;
     ngx_buf_t           *b;
-    ngx_chain_t         *cl, **ll;
+    ngx_chain_t         *cl;
     ngx_http_request_t  *r;
 
     r = s->ctx->request;
@@ -117,29 +120,19 @@ ngx_http_cardx_stream_send(ngx_http_cardx_stream_t *s, u_char *data,
         return NGX_ERROR;
     }
 
-    b = NULL;
+    cl = s->free;
 
-    for (ll = &s->free; *ll; ll = &(*ll)->next) {
-        cl = *ll;
+    if (cl) {
+        s->free = cl->next;
+        b = cl->buf;
 
-        if (copy ? (size_t) (cl->buf->end - cl->buf->start) >= len
-                 : cl->buf->start == NULL)
-        {
-            b = cl->buf;
-            *ll = cl->next;
-            break;
-        }
-    }
-
-    if (b == NULL) {
+    } else {
         cl = ngx_alloc_chain_link(r->pool);
         if (cl == NULL) {
             return NGX_ERROR;
         }
 
-        b = copy ? ngx_create_temp_buf(r->pool,
-                                       ngx_max(len, NGX_HTTP_CARDX_EVENT))
-                 : ngx_calloc_buf(r->pool);
+        b = ngx_calloc_buf(r->pool);
         if (b == NULL) {
             return NGX_ERROR;
         }
@@ -147,19 +140,23 @@ ngx_http_cardx_stream_send(ngx_http_cardx_stream_t *s, u_char *data,
         cl->buf = b;
     }
 
-    if (copy) {
-        b->pos = b->start;
-        b->last = ngx_cpymem(b->pos, data, len);
+    text = NULL;
 
-    } else {
-        b->start = NULL;
-        b->end = NULL;
-        b->pos = data;
-        b->last = data + len;
+    if (copy) {
+        text = ngx_alloc(len, r->connection->log);
+        if (text == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(text, data, len);
+        data = text;
     }
 
+    b->start = text;
+    b->end = text ? text + len : NULL;
+    b->pos = data;
+    b->last = data + len;
     b->memory = 1;
-    b->temporary = 0;
     b->flush = 1;
     b->tag = (ngx_buf_tag_t) &ngx_http_cardx_module;
 
@@ -187,6 +184,8 @@ ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s, ngx_chain_t *out)
     ngx_chain_update_chains(r->pool, &s->free, &s->busy, &out,
                             (ngx_buf_tag_t) &ngx_http_cardx_module);
 
+    ngx_http_cardx_stream_free_texts(s->free);
+
     if (rc == NGX_ERROR) {
         return NGX_ERROR;
     }
@@ -207,6 +206,19 @@ ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s, ngx_chain_t *out)
     }
 
     return ngx_handle_write_event(wev, clcf->send_lowat);
+}
+
+
+static void
+ngx_http_cardx_stream_free_texts(ngx_chain_t *cl)
+{
+    for ( /* void */ ; cl; cl = cl->next) {
+
+        if (cl->buf->start) {
+            ngx_free(cl->buf->start);
+            cl->buf->start = NULL;
+        }
+    }
 }
 
 
@@ -393,5 +405,9 @@ ngx_http_cardx_stream_free_pool(ngx_http_cardx_stream_t *s)
 void
 ngx_http_cardx_stream_pool_cleanup(void *data)
 {
-    ngx_http_cardx_stream_free_pool(data);
+    ngx_http_cardx_stream_t  *s = data;
+
+    ngx_http_cardx_stream_free_pool(s);
+    ngx_http_cardx_stream_free_texts(s->free);
+    ngx_http_cardx_stream_free_texts(s->busy);
 }
