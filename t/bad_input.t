@@ -227,11 +227,9 @@ refused("path $_", '400|404', 'GET', $_)
     "/v1/cards/$id/media", "/v1/cards/$id/media/photo/x", '/v1/%63ard',
     '/v1/cards/' . 'a/' x 200, '/v1/me/card/x';
 refused("cursor $_", '422 invalid_cursor', 'GET', "/v1/cards?cursor=$_")
-    for '%27', 'a' x 300, '%ff', 'a%20b';
+    for '%27', 'a' x 300, '%ff', 'a%20b', 'AAAA';
 refused("limit $_", '422 invalid_limit', 'GET', "/v1/cards?limit=$_")
     for '0', '-1', '1e9', '99999999999999999999', '1%201';
-is($t->get('/v1/cards?cursor=AAAA', undef, $anna)->{status}, 200,
-    'a cursor that leads nowhere');
 
 # --- headers ---------------------------------------------------------------
 

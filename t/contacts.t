@@ -340,6 +340,22 @@ $r = $t->post('/v1/contacts', { card_id => $id, key => $all->{key} }, $bela);
 is($r->{status}, 200, 'a card that is saved after it was deleted');
 is($r->{json}{note}, 'at the fair', 'brings its note back');
 
+# --- what is no good -------------------------------------------------------
+
+is($said->($t->get("/v1/contacts?cursor=$_", undef, $bela)),
+    '422 invalid_cursor', "no cursor of this list: $_") for 'x', $id;
+is($said->($t->get("/v1/cards?cursor=x", undef, $bela)), '422 invalid_cursor',
+    'nor of that one');
+is($said->($t->post('/v1/contacts', { own => card(), nickname => 'x' },
+    $bela)), '422 invalid_contact', 'a member that is none');
+is($said->($t->post('/v1/contacts', { own => card() }, { %$bela, @$_ })),
+    '415 unsupported_type', join ': ', @$_)
+    for ['Content-Encoding', 'gzip'],
+        ['Content-Type', 'application/json; charset=utf-16'];
+is($t->post('/v1/contacts', { own => card() }, { %$bela,
+    'Content-Type' => 'application/json; charset="UTF-8"' })->{status}, 201,
+    'that it is UTF-8 may be said');
+
 # --- at rest ---------------------------------------------------------------
 
 my $dump = join "\n", map { $t->psql("set bytea_output = 'escape';

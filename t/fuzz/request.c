@@ -49,7 +49,7 @@ arguments(cx_request_t *r)
     value = cx_argument(r, "k");
     HOLDS(value == NULL || strlen(value) <= strlen(r->query));
 
-    if (cx_page(r, 100, &limit, &cursor)) {
+    if (cx_page(r, 100, 0, &limit, &cursor)) {
         HOLDS(limit >= 1 && limit <= 100);
     }
 

@@ -313,7 +313,7 @@ get_cards(cx_request_t *r)
     const char *cursor;
     PGresult *result;
 
-    if (cx_page(r, CARDS_MAX, &limit, &cursor)
+    if (cx_page(r, CARDS_MAX, CX_ID_CARD, &limit, &cursor)
         && cx_query(r, &result, &SQL_CARD_LIST, talloc_asprintf(r, "%d", limit),
                     cursor)) {
         cx_answer_text(r, 200, cx_pg_text(result, 0, 0));

@@ -228,7 +228,7 @@ get_export(cx_request_t *r)
 
     memset(&e, 0, sizeof(e));
 
-    if (!cx_page(r, PAGE, &limit, &cursor) || !read_form(r, &e)
+    if (!cx_page(r, PAGE, CX_ID_CONTACT, &limit, &cursor) || !read_form(r, &e)
         || (e.book = cx_book_open(r)) == NULL) {
         return;
     }

@@ -13,6 +13,8 @@
 #define PAGE 1000 /* rows read at once when looking for something */
 #define QUERY_MAX 200
 
+static const char *const addable[] = { "card_id", "key",    "own", "note",
+                                       "tags",    "pinned", NULL };
 static const char *const writable[] = { "own", "note", "tags", "pinned", NULL };
 
 
@@ -166,7 +168,10 @@ post_contact(cx_request_t *r)
 
     own = cx_json_get(r->json, "own");
 
-    if (!cx_body_text(r, "card_id", 100, &card_id)) {
+    if (!cx_body_only(r, addable, "invalid_contact",
+                      "A contact is added by `card_id` and `key` or by `own`, "
+                      "with `note`, `tags` and `pinned`.")
+        || !cx_body_text(r, "card_id", 100, &card_id)) {
         return;
     }
 
@@ -345,8 +350,9 @@ get_contacts(cx_request_t *r)
     const char *cursor, *last;
     cx_json_t *answer, *items;
 
-    if (!cx_page(r, LIST_MAX, &limit, &cursor) || !read_filter(r, &filter)
-        || !read_deleted(r, &deleted) || (book = cx_book_open(r)) == NULL) {
+    if (!cx_page(r, LIST_MAX, CX_ID_CONTACT, &limit, &cursor)
+        || !read_filter(r, &filter) || !read_deleted(r, &deleted)
+        || (book = cx_book_open(r)) == NULL) {
         return;
     }
 

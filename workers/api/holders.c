@@ -16,7 +16,7 @@ list(cx_request_t *r, const cx_statement_t *statement)
     const char *cursor;
     PGresult *result;
 
-    if (!cx_page(r, HOLDERS_PAGE, &limit, &cursor)
+    if (!cx_page(r, HOLDERS_PAGE, CX_ID_USER, &limit, &cursor)
         || !cx_query(r, &result, statement, r->params[0],
                      talloc_asprintf(r, "%d", limit), cursor)) {
         return;

@@ -161,7 +161,7 @@ get_keys(cx_request_t *r)
     const char *cursor;
     PGresult *result;
 
-    if (!cx_page(r, KEYS_PAGE, &limit, &cursor)
+    if (!cx_page(r, KEYS_PAGE, CX_ID_KEY, &limit, &cursor)
         || !cx_query(r, &result, &SQL_KEY_LIST, r->params[0],
                      talloc_asprintf(r, "%d", limit), cursor)) {
         return;

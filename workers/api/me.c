@@ -314,7 +314,7 @@ terminal_list(cx_request_t *r)
     const char *cursor;
     PGresult *result;
 
-    if (!cx_page(r, 100, &limit, &cursor)) {
+    if (!cx_page(r, 100, 0, &limit, &cursor)) {
         return;
     }
 

@@ -202,8 +202,23 @@ cx_argument(cx_request_t *r, const char *name)
 }
 
 
+/* Lists go by ids, or (kind 0) by numbers. */
+static bool
+is_cursor(const cx_request_t *r, cx_id_kind_t kind, const char *cursor)
+{
+    size_t len;
+
+    len = strlen(cursor);
+
+    return kind != 0
+               ? cx_id_check(&r->api->settings->id_key, kind, cursor, len) == 0
+               : len >= 1 && len <= 18 && strspn(cursor, "0123456789") == len;
+}
+
+
 bool
-cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor)
+cx_page(cx_request_t *r, int limit_max, cx_id_kind_t kind, int *limit,
+        const char **cursor)
 {
     long n;
     char *end;
@@ -226,11 +241,7 @@ cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor)
 
     *cursor = cx_argument(r, "cursor");
 
-    if (*cursor != NULL
-        && (**cursor == '\0' || strlen(*cursor) > 200
-            || strspn(*cursor, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               "abcdefghijklmnopqrstuvwxyz0123456789-_.")
-                   != strlen(*cursor))) {
+    if (*cursor != NULL && !is_cursor(r, kind, *cursor)) {
         cx_problem(r, 422, "invalid_cursor",
                    "`cursor` is not one that a list has given.");
         return false;
@@ -367,10 +378,37 @@ right_type(const cx_request_t *r)
 }
 
 
+/* Nothing is unpacked here, and all JSON is UTF-8 (RFC 8259, 8.1). */
+static bool
+is_plain(const cx_request_t *r)
+{
+    const char *encoding, *charset;
+
+    encoding = cx_header(r, "Content-Encoding");
+    charset = cx_parameter(r, "CONTENT_TYPE");
+    charset = charset != NULL ? strcasestr(charset, "charset=") : NULL;
+
+    if (charset != NULL) {
+        charset += strlen("charset=");
+        charset += *charset == '"' ? 1 : 0;
+    }
+
+    return (encoding == NULL || strcasecmp(encoding, "identity") == 0)
+           && (charset == NULL || strncasecmp(charset, "utf-8", 5) == 0
+               || strncasecmp(charset, "us-ascii", 8) == 0);
+}
+
+
 bool
 cx_read_body(cx_request_t *r)
 {
     const char *why;
+
+    if (r->body_len > 0 && !is_plain(r)) {
+        cx_problem(r, 415, "unsupported_type",
+                   "The body must be UTF-8, and not compressed.");
+        return false;
+    }
 
     if (!(r->route->flags & (CX_JSON_BODY | CX_CARD_BODY | CX_PATCH_BODY))) {
         return true;

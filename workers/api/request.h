@@ -103,9 +103,11 @@ const char *cx_bearer(const cx_request_t *r);
  * "zh", or "en", also if it wants neither. */
 const char *cx_language(const cx_request_t *r);
 
-/* ?limit= and ?cursor=: false and a 422 answer when they are no good.
+/* ?limit= and ?cursor=, an id of this kind, or a number where `kind` is 0:
+ * false and a 422 answer when they are no good.
  * The cursor is NULL at the start. */
-bool cx_page(cx_request_t *r, int limit_max, int *limit, const char **cursor);
+bool cx_page(cx_request_t *r, int limit_max, cx_id_kind_t kind, int *limit,
+             const char **cursor);
 
 /* Whether the JSON body has no other members than these, a NULL after the
  * last.  False: answered 422 `code`. */
