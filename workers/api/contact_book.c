@@ -119,14 +119,15 @@ cx_book_seal_bytes(cx_book_t *book, const char *about, const void *bytes,
     size_t sealed_len;
     unsigned char *sealed;
 
-    sealed = cx_seal(book->r, book->key, about, bytes, len, &sealed_len);
+    sealed =
+        cx_seal(book->r->scratch, book->key, about, bytes, len, &sealed_len);
 
     if (sealed == NULL) {
         cx_try_again(book->r);
         return NULL;
     }
 
-    parameter = cx_pg_bytea(book->r, sealed, sealed_len);
+    parameter = cx_pg_bytea(book->r->scratch, sealed, sealed_len);
     talloc_free(sealed);
 
     return parameter;
@@ -147,7 +148,7 @@ seal_json(cx_book_t *book, const char *what, const char *contact_id,
     char *text, *parameter;
     size_t len;
 
-    text = cx_json_write(book->r, json, &len);
+    text = cx_json_write(book->r->scratch, json, &len);
     parameter =
         cx_book_seal_bytes(book, about(text, what, contact_id), text, len);
     OPENSSL_cleanse(text, len);
@@ -285,7 +286,7 @@ cx_book_get_any(cx_book_t *book, const char *contact_id, cx_contact_t *c)
         return not_found(r);
     }
 
-    return cx_book_row(book, r, rows, 0, c);
+    return cx_book_row(book, r->scratch, rows, 0, c);
 }
 
 
@@ -465,8 +466,9 @@ cx_book_tokens(cx_book_t *book, const cx_json_t *layer)
 
     tokens = cx_book_token_bytes(book, book->r, layer, &n, &n_uids);
 
-    return tokens != NULL ? cx_pg_bytea(book->r, tokens, n * CX_TOKEN_SIZE)
-                          : NULL;
+    return tokens != NULL
+               ? cx_pg_bytea(book->r->scratch, tokens, n * CX_TOKEN_SIZE)
+               : NULL;
 }
 
 
@@ -499,7 +501,7 @@ cx_book_note(cx_book_t *book, const char *contact_id, const char *what,
 {
     cx_json_t *entry;
 
-    entry = cx_json_object(book->r);
+    entry = cx_json_object(book->r->scratch);
 
     if (changes != NULL) {
         cx_json_put(entry, "changes", changes);
@@ -545,7 +547,8 @@ cx_book_write(cx_book_t *book, const cx_contact_t *c, const cx_json_t *layer,
     char *sealed, *tokens;
     cx_request_t *r = book->r;
 
-    changes = cx_merge_changes(r, flat(r, c->layer), flat(r, layer));
+    changes = cx_merge_changes(r->scratch, flat(r->scratch, c->layer),
+                               flat(r->scratch, layer));
     sealed = cx_book_seal(book, c->contact_id, layer);
     tokens = sealed != NULL ? cx_book_tokens(book, layer) : NULL;
 
@@ -614,14 +617,15 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
     }
 
     sealed = NULL;
-    changes = cx_json_array(r);
+    changes = cx_json_array(r->scratch);
 
     /* of a card that is gone nothing is kept (F8) */
     if (c->live != NULL) {
-        before = cx_merge(r, &book->rules, c->own, c->seen,
+        before = cx_merge(r->scratch, &book->rules, c->own, c->seen,
                           cx_json_get(c->layer, "pinned"));
-        changes = cx_merge_changes(r, before, c->card);
-        changes = c->seen != NULL ? changes : only_replaced(r, changes);
+        changes = cx_merge_changes(r->scratch, before, c->card);
+        changes =
+            c->seen != NULL ? changes : only_replaced(r->scratch, changes);
         sealed = seal_json(book, ABOUT_SEEN, c->contact_id, c->live);
 
         if (sealed == NULL) {
@@ -641,7 +645,7 @@ cx_book_note_live(cx_book_t *book, cx_contact_t *c)
     }
 
     /* it shows only while that card does */
-    entry = cx_json_object(r);
+    entry = cx_json_object(r->scratch);
     cx_json_put(entry, "changes", changes);
     cx_json_put(entry, "card_id", cx_json_string(entry, c->card_id));
 

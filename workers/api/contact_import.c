@@ -16,12 +16,14 @@
 #include "contact_media.h"
 #include "contact_transfer.h"
 #include "card_change.h"
+#include "clock.h"
 #include "cx_buf.h"
 #include "cx_jscontact.h"
 #include "cx_vcard.h"
 
 #define BODY_MAX 8388608
 #define ENTRIES_MAX 1000
+#define IMPORT_MS 20000 /* a worker is held for no longer */
 #define UIDS_MAX 20
 
 typedef struct {
@@ -32,6 +34,7 @@ typedef struct {
     int added;
     int merged;
     int unchanged;
+    int64_t until; /* ms; what is left then is for another call */
     cx_json_t *refused;
 } import_t;
 
@@ -287,9 +290,8 @@ add(import_t *m, TALLOC_CTX *ctx, const cx_json_t *entry,
 }
 
 
-/* One entry, as it came.  False: answered, which ends it all. */
 static bool
-import_entry(import_t *m, TALLOC_CTX *ctx, cx_json_t *raw, cx_json_t *members)
+import_one(import_t *m, TALLOC_CTX *ctx, cx_json_t *raw, cx_json_t *members)
 {
     bool has_uid;
     size_t n, n_uids, skip;
@@ -336,6 +338,27 @@ import_entry(import_t *m, TALLOC_CTX *ctx, cx_json_t *raw, cx_json_t *members)
     return there != NULL
                ? merge_into(m, ctx, there, raw, entry, has_uid, &media)
                : add(m, ctx, entry, &media);
+}
+
+
+/* One entry, as it came, and what it is merged into: all that is read for it
+ * goes with ctx.  False: answered, which ends it all. */
+static bool
+import_entry(import_t *m, TALLOC_CTX *ctx, cx_json_t *raw, cx_json_t *members)
+{
+    bool ok;
+    cx_request_t *r = m->book->r;
+
+    if (cx_monotonic_ms() > m->until) {
+        refuse(m, "The import took too long before this entry: send it again.");
+        return true;
+    }
+
+    r->scratch = ctx;
+    ok = import_one(m, ctx, raw, members);
+    r->scratch = r;
+
+    return ok;
 }
 
 
@@ -475,6 +498,7 @@ post_import(cx_request_t *r)
         return;
     }
 
+    m.until = cx_monotonic_ms() + IMPORT_MS;
     m.refused = cx_json_array(r);
 
     if (!(list != NULL ? import_json(&m, list) : import_vcards(&m))

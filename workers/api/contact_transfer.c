@@ -396,23 +396,21 @@ cx_transfer_card(TALLOC_CTX *ctx, const cx_contact_t *c)
 size_t
 cx_vcard_count(const char *text, size_t len)
 {
-    size_t n;
-    const char *end;
+    size_t n, at;
+    bool line;
     static const char begin[] = "BEGIN:VCARD";
 
     n = 0;
+    line = true;
 
-    for (end = text + len; text < end; text++) {
-        if ((size_t) (end - text) >= sizeof(begin) - 1
-            && strncasecmp(text, begin, sizeof(begin) - 1) == 0) {
+    for (at = 0; at < len; at++) {
+        if (line && len - at >= sizeof(begin) - 1
+            && strncasecmp(text + at, begin, sizeof(begin) - 1) == 0) {
             n++;
         }
 
-        text = memchr(text, '\n', (size_t) (end - text));
-
-        if (text == NULL) {
-            break;
-        }
+        /* a reader takes either as the end of a line */
+        line = text[at] == '\n' || text[at] == '\r';
     }
 
     return n;

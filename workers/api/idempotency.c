@@ -63,7 +63,7 @@ cx_query(cx_request_t *r, PGresult **result, const cx_statement_t *statement,
     cx_pg_rc_t rc;
 
     va_start(ap, statement);
-    rc = cx_pg_query_list(r->api->pg, r, result, statement, ap);
+    rc = cx_pg_query_list(r->api->pg, r->scratch, result, statement, ap);
     va_end(ap);
 
     if (rc != CX_PG_OK) {

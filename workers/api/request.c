@@ -58,6 +58,7 @@ cx_request_make(cx_api_t *api, char **environment)
     }
 
     r->api = api;
+    r->scratch = r;
     r->environment = environment;
 
     method = cx_parameter(r, "REQUEST_METHOD");

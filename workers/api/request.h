@@ -57,6 +57,10 @@ typedef struct {
 
 struct cx_request_s {
     cx_api_t *api;
+    /* What rows belong to, and contacts that are read: the request, or what is
+     * freed earlier where there are many of them. */
+    TALLOC_CTX *scratch;
+
     const cx_route_t *route;
     char **environment; /* FastCGI parameters */
 
