@@ -3,6 +3,7 @@
 #include "contact_book.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "contact_media.h"
 #include "contacts.sql.h"
@@ -10,7 +11,9 @@
 #include "cx_jscontact.h"
 
 #define LIST_MAX 100
-#define PAGE 1000 /* rows read at once when looking for something */
+#define PORTION 100   /* rows read at once when looking for something */
+#define LOOK_MAX 2000 /* entries looked at by one call */
+#define LOOK_TIME CLOCKS_PER_SEC /* the same; of the worker's own time */
 #define QUERY_MAX 200
 
 static const char *const addable[] = { "card_id", "key",    "own", "note",
@@ -216,6 +219,18 @@ typedef struct {
     char *tag;
 } filter_t;
 
+typedef struct {
+    cx_book_t *book;
+    filter_t filter;
+    bool deleted;
+    int limit;
+    cx_json_t *items;
+    char *last; /* looked at so far: the cursor */
+    int looked;
+    clock_t end;
+    bool more; /* there is another one */
+} list_t;
+
 
 static bool
 read_filter(cx_request_t *r, filter_t *f)
@@ -335,70 +350,106 @@ read_deleted(cx_request_t *r, bool *deleted)
 }
 
 
-/* Opens the book page by page until the list is full.  What is not shown is
- * let go of at once. */
-static void
-get_contacts(cx_request_t *r)
+/* Looks at an entry, or leaves it to the next call.  What is not shown is let
+ * go of at once.  False: answered. */
+static bool
+look_at(list_t *l, const PGresult *rows, int row)
 {
-    bool deleted;
-    int i, n, limit, page;
-    filter_t filter;
-    cx_book_t *book;
-    PGresult *rows;
     cx_contact_t c;
-    TALLOC_CTX *ctx, *one;
-    const char *cursor, *last;
-    cx_json_t *answer, *items;
+    bool good, shown;
+    TALLOC_CTX *one;
 
-    if (!cx_page(r, LIST_MAX, CX_ID_CONTACT, &limit, &cursor)
-        || !read_filter(r, &filter) || !read_deleted(r, &deleted)
-        || (book = cx_book_open(r)) == NULL) {
-        return;
+    if (l->looked == LOOK_MAX || (l->looked > 0 && clock() > l->end)) {
+        l->more = true;
+        return true;
     }
 
-    answer = cx_json_object(r);
-    items = cx_json_put(answer, "items", cx_json_array(answer));
-    page = filter.tag == NULL && filter.words == NULL ? limit + 1 : PAGE;
-    last = NULL;
+    one = cx_must(talloc_new(l->book->r));
+    good = cx_book_row(l->book, one, rows, row, &c);
+    shown = good && passes(one, &l->filter, &c);
+
+    if (shown && l->items->n == (size_t) l->limit) {
+        l->more = true;
+
+    } else if (good) {
+        good = !shown || cx_contact_thumbnail_ask(l->book, &c);
+
+        if (good && shown) {
+            cx_json_append(l->items, cx_book_envelope(l->items, &c));
+        }
+
+        l->looked++;
+        talloc_free(l->last);
+        l->last = cx_must(talloc_strdup(l->book->r, c.contact_id));
+    }
+
+    talloc_free(one);
+
+    return good;
+}
+
+
+/* Opens the book portion by portion: entries may be large.  False:
+ * answered. */
+static bool
+look(list_t *l, const char *after)
+{
+    int i, n, portion;
+    PGresult *rows;
+    TALLOC_CTX *ctx;
+
+    portion = l->filter.tag == NULL && l->filter.words == NULL ? l->limit + 1
+                                                               : PORTION;
 
     do {
-        ctx = talloc_new(r);
+        ctx = cx_must(talloc_new(l->book->r));
 
-        if (!cx_book_page(book, ctx, cursor, deleted, page, &rows)) {
-            return;
+        if (!cx_book_page(l->book, ctx, l->last != NULL ? l->last : after,
+                          l->deleted, portion, &rows)) {
+            return false;
         }
 
         n = PQntuples(rows);
 
-        for (i = 0; i < n; i++) {
-            one = talloc_new(ctx);
-
-            if (!cx_book_row(book, one, rows, i, &c)) {
-                return;
+        for (i = 0; i < n && !l->more; i++) {
+            if (!look_at(l, rows, i)) {
+                return false;
             }
-
-            cursor = talloc_strdup(r, c.contact_id);
-
-            if (passes(one, &filter, &c)) {
-                if (items->n == (size_t) limit) {
-                    cx_json_put(answer, "next", cx_json_string(answer, last));
-                    n = 0;
-                    break;
-                }
-
-                if (!cx_contact_thumbnail_ask(book, &c)) {
-                    return;
-                }
-
-                cx_json_append(items, cx_book_envelope(items, &c));
-                last = cursor;
-            }
-
-            talloc_free(one);
         }
 
         talloc_free(ctx);
-    } while (n == page);
+    } while (n == portion && !l->more);
+
+    return true;
+}
+
+
+static void
+get_contacts(cx_request_t *r)
+{
+    list_t l;
+    cx_json_t *answer;
+    const char *cursor;
+
+    memset(&l, 0, sizeof(l));
+
+    if (!cx_page(r, LIST_MAX, CX_ID_CONTACT, &l.limit, &cursor)
+        || !read_filter(r, &l.filter) || !read_deleted(r, &l.deleted)
+        || (l.book = cx_book_open(r)) == NULL) {
+        return;
+    }
+
+    answer = cx_json_object(r);
+    l.items = cx_json_put(answer, "items", cx_json_array(answer));
+    l.end = clock() + LOOK_TIME;
+
+    if (!look(&l, cursor)) {
+        return;
+    }
+
+    if (l.more) {
+        cx_json_put(answer, "next", cx_json_string(answer, l.last));
+    }
 
     cx_answer_header(r, "Cache-Control", "private, no-cache");
     cx_answer_json(r, 200, answer);
