@@ -19,6 +19,7 @@
 #define NGX_HTTP_CARDX_RETRY_MORE 4000
 
 
+static void ngx_http_cardx_stream_free_headers(ngx_http_cardx_stream_t *s);
 static ngx_uint_t ngx_http_cardx_stream_delay(void);
 static ngx_int_t ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s,
     ngx_chain_t *out);
@@ -66,6 +67,8 @@ ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
         return NGX_OK;
     }
 
+    ngx_http_cardx_stream_free_headers(s);
+
     p = ngx_sprintf(text, "retry: %ui\n", ngx_http_cardx_stream_delay());
 
     if (!s->catching) {
@@ -76,6 +79,50 @@ ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
     *p++ = LF;
 
     return ngx_http_cardx_stream_send(s, text, p - text, 1);
+}
+
+
+/*
+ * The header has gone out: its list, with room for twenty, is a seventh of what
+ * a stream that waits takes.  It can be given back where the request's pool is
+ * smaller than the list.  Nothing may point into it any more; a header that
+ * somebody adds from here on goes nowhere.
+ */
+
+static void
+ngx_http_cardx_stream_free_headers(ngx_http_cardx_stream_t *s)
+{
+    ngx_http_request_t      *r;
+    ngx_http_headers_out_t  *out;
+    static ngx_table_elt_t   none;
+
+    r = s->ctx->request;
+    out = &r->headers_out;
+
+    if (out->headers.part.next
+        || ngx_pfree(r->pool, out->headers.part.elts) != NGX_OK)
+    {
+        return;
+    }
+
+    out->server = NULL;
+    out->date = NULL;
+    out->content_length = NULL;
+    out->content_encoding = NULL;
+    out->location = NULL;
+    out->refresh = NULL;
+    out->last_modified = NULL;
+    out->content_range = NULL;
+    out->accept_ranges = NULL;
+    out->www_authenticate = NULL;
+    out->expires = NULL;
+    out->etag = NULL;
+    ngx_memzero(&out->cache_control, sizeof(out->cache_control));
+    ngx_memzero(&out->link, sizeof(out->link));
+
+    out->headers.part.elts = &none;
+    out->headers.part.nelts = 0;
+    out->headers.nalloc = 1;
 }
 
 
