@@ -164,8 +164,9 @@ CREATE FUNCTION cardx.wakes_postpone(users text[]) RETURNS void
         ON CONFLICT (effect, object) DO NOTHING;
     END;
 
--- The next fan-out, locked; those that have not begun come first, so that a
--- small one waits for no more than a chunk of a large one.  state: 'write';
+-- The next fan-out, locked; those that have not begun, or have only to tell,
+-- come first, so that a small one waits for no more than a chunk of a large
+-- one: for the one that is under way.  state: 'write';
 -- 'tell' (and then write); 'wait': what is to be told first is not decided
 -- for every reader yet.
 CREATE FUNCTION cardx.fanout_take(OUT card_id text, OUT state text)
@@ -177,7 +178,11 @@ DECLARE
 BEGIN
     SELECT * INTO row FROM cardx.outbox o
     WHERE o.effect = 'holders' AND o.due_at <= clock_timestamp()
-    ORDER BY o.attempts > 0, o.due_at
+    ORDER BY o.attempts > 0 AND NOT EXISTS (
+            SELECT FROM cardx.fanouts g
+            WHERE g.card_id = o.object AND g.written
+                AND g.xid < pg_snapshot_xmin(pg_current_snapshot())),
+        o.due_at
     LIMIT 1
     FOR UPDATE SKIP LOCKED;
 

@@ -238,6 +238,25 @@ RESET ROLE;
 SELECT is((SELECT array_agg(object) FROM cardx.outbox
         WHERE effect = 'holders'), '{k}', 'and that is all of it');
 
+-- so does one that has only to tell, when it can be told
+INSERT INTO cardx.outbox (effect, object, generation, attempts, due_at)
+VALUES ('holders', 'k2', 1, 1, clock_timestamp());
+INSERT INTO cardx.fanouts (card_id, generation, written, told_after,
+                           told_until, xid)
+VALUES ('k2', 1, true, '', 'b', pg_current_xact_id());
+SET ROLE cardx_fanout;
+SELECT is((SELECT card_id FROM cardx.fanout_take()), 'k',
+    'one that is not decided has its turn, and no more');
+RESET ROLE;
+UPDATE cardx.outbox SET due_at = clock_timestamp() WHERE object = 'k2';
+UPDATE cardx.fanouts SET xid = '50' WHERE card_id = 'k2';
+SET ROLE cardx_fanout;
+SELECT results_eq('SELECT * FROM cardx.fanout_take()',
+    $$VALUES ('k2', 'tell')$$, 'one that has only to tell comes first, too');
+SELECT cardx.fanout_tell('k2');
+SELECT is_empty($$SELECT * FROM cardx.fanout_write('k2', 10)$$, 'and ends');
+RESET ROLE;
+
 -- the card changes in the midst: one more lap, from there around to there
 UPDATE cardx.cards SET revision = revision + 1 WHERE card_id = 'k';
 CREATE FUNCTION pg_temp.run() RETURNS text LANGUAGE plpgsql AS $$

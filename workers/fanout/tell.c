@@ -20,7 +20,7 @@
 #define NOBODY (-2)  /* no user */
 
 /* A chunk ends after 25 ms: its size follows what the last ones took. */
-#define CHUNK_MS 15
+#define CHUNK_MS 25
 #define CHUNK_FIRST 200
 #define CHUNK_MIN 16
 #define CHUNK_MAX 4000
@@ -394,6 +394,21 @@ wake(cx_tell_t *tell, TALLOC_CTX *ctx, const PGresult *rows)
 }
 
 
+/* Nearly always nobody is, while a large fan-out runs: that is found out by
+ * less than a transaction. */
+static cx_tell_rc_t
+wakes_due(cx_tell_t *tell, TALLOC_CTX *ctx)
+{
+    PGresult *row;
+
+    if (cx_pg_query(tell->p->pg, ctx, &row, &SQL_WAKES_DUE) != CX_PG_OK) {
+        return CX_TELL_AWAY;
+    }
+
+    return cx_pg_true(row, 0, 0) ? CX_TELL_MORE : CX_TELL_IDLE;
+}
+
+
 /* Told before the commit that takes the rows out of the outbox: at least
  * once.  What they are told of has been committed long since. */
 cx_tell_rc_t
@@ -405,8 +420,14 @@ cx_tell_wakes(cx_tell_t *tell)
     TALLOC_CTX *ctx;
     cx_tell_rc_t rc;
 
-    rc = CX_TELL_AWAY;
     ctx = cx_must(talloc_new(NULL));
+    rc = wakes_due(tell, ctx);
+
+    if (rc != CX_TELL_MORE) {
+        goto done;
+    }
+
+    rc = CX_TELL_AWAY;
     tidy(tell);
 
     if (cx_pg_begin(tell->p->pg) != CX_PG_OK

@@ -1,7 +1,11 @@
 -- Telling users of changes (tell.c; migrations/deploy/fan_out.sql).
 
+-- name: wakes_due
+select exists (select from cardx.outbox
+               where effect = 'wake' and due_at <= clock_timestamp())
+
 -- name: wakes_take
-select w.user_id, w.line, cardx.log_epoch()
+select w.user_id, w.line, (select cardx.log_epoch())
 from cardx.wakes_take($1::integer, $2::integer) w
 
 -- name: wakes_postpone
@@ -11,7 +15,7 @@ select from cardx.wakes_postpone($1::text[])
 select card_id, state from cardx.fanout_take()
 
 -- name: fanout_tell
-select t.user_id, t.line, cardx.log_epoch()
+select t.user_id, t.line, (select cardx.log_epoch())
 from cardx.fanout_tell($1) t
 
 -- name: fanout_write
