@@ -100,6 +100,18 @@ unlike($t->get("$entry/history", undef, \%bob)->{body}, qr/[Zz]ebra/,
 is($t->post('/v1/me/phone', \%to_other, \%bob)->{status}, 429,
     'nor is the limit of a number that is not hers');
 
+# --- twice at once -------------------------------------------------------------
+
+{
+    my $carl = $t->register('+8613800138002');
+    my @said = sort { $a <=> $b } $t->at_once(map { sub {
+        $t->request('DELETE', '/v1/me', { password =>
+            $carl->{initial_password} }, { token => $carl->{access_token} })
+            ->{status} } } 1, 2);
+    is($said[0], 204, 'of two deletions at once one erases');
+    like($said[1], qr/^(?:204|401)$/, 'and the other finds it done');
+}
+
 # --- nowhere ------------------------------------------------------------------
 
 ok($t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 }, 20),

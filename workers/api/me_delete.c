@@ -73,6 +73,25 @@ doubt_terminals(cx_request_t *r, const PGresult *things)
 }
 
 
+/* False: answered, 401. */
+static bool
+is_there(cx_request_t *r)
+{
+    PGresult *result;
+
+    if (!cx_query(r, &result, &SQL_ACCOUNT_THERE)) {
+        return false;
+    }
+
+    if (PQntuples(result) == 0) {
+        cx_problem_gone(r);
+        return false;
+    }
+
+    return true;
+}
+
+
 static void
 me_delete(cx_request_t *r)
 {
@@ -88,8 +107,11 @@ me_delete(cx_request_t *r)
         return;
     }
 
-    if (!cx_password_right(r, r->user_id, NULL, password, 403, &account,
-                           &hash)) {
+    /* repeated while its first answer was lost, or beside another one: a
+     * password can't be compared with what is erased */
+    if (!is_there(r)
+        || !cx_password_right(r, r->user_id, NULL, password, 403, &account,
+                              &hash)) {
         return;
     }
 
@@ -98,7 +120,10 @@ me_delete(cx_request_t *r)
     }
 
     if (PQntuples(things) == 0) {
-        cx_password_wrong(r, 403);
+        if (is_there(r)) {
+            cx_password_wrong(r, 403);
+        }
+
         return;
     }
 

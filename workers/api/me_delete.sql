@@ -1,5 +1,10 @@
 -- Deletion of an account (migrations/deploy/account_erase.sql).
 
+-- name: account_there
+select
+from cardx.users
+where user_id = (select cardx.current_user_id()) and erased_at is null;
+
 -- One row for each card and terminal, a last one with neither; no row: the
 -- password has changed since it was compared.
 -- name: account_erase_begin
