@@ -317,10 +317,12 @@ $$;
 -- when nothing is left to write or to tell.  A tombstone stays one: only who
 -- restores a contact undoes it.  Who has no grant any more is told nothing:
 -- that a card changes is the business of those who may see it.  (A merge with
--- their grants begins where the chunk does.)
+-- their grants begins where the chunk does, and ends there; a hash or a sort
+-- would have all holders for each chunk, and does in a session's first plans.)
 CREATE FUNCTION cardx.fanout_write(wanted text, page integer)
     RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_hashjoin = off SET enable_sort = off
 AS $$
 DECLARE
     f cardx.fanouts;
