@@ -197,13 +197,21 @@ sub tend {
     }
 }
 
+# As a client does that hears nothing for long, they give their connections up
+# and come back where they were.
 sub crowd {
     my ($from, $code) = @_;
     my $end = time + $PATIENCE;
+    my $late = time + 10;
     while (time < $end) {
         tend($from);
         return 1 if $code->();
         CardxTest::H2::pump(0.1, @connections);
+        if (time > $late) {
+            note('given up: ' . @connections . ' connections');
+            $_->over for grep { !$_->{closed} } @connections;
+            $late = time + 10;
+        }
     }
     return 0;
 }
