@@ -26,6 +26,8 @@
 
 static ngx_int_t ngx_http_cardx_stream_position(ngx_http_request_t *r,
     ngx_http_cardx_stream_t *s);
+static ngx_uint_t ngx_http_cardx_stream_is_behind(
+    ngx_http_cardx_stream_t *s);
 static void ngx_http_cardx_stream_wake(ngx_http_cardx_listener_t *l,
     const char *epoch, cx_wake_t wake, ngx_uint_t serial);
 static void ngx_http_cardx_stream_again(ngx_http_cardx_listener_t *l);
@@ -267,6 +269,19 @@ ngx_http_cardx_wake_last(cx_wake_t wake)
 }
 
 
+/*
+ * Where it is will be told by Redis or a worker, which it may have to wait its
+ * turn for; nothing is sent until then, least of all before the header, which
+ * HTTP/2 would write into the connection as it is.
+ */
+
+static ngx_uint_t
+ngx_http_cardx_stream_is_behind(ngx_http_cardx_stream_t *s)
+{
+    return s->asking || s->catching || s->listener.waiting;
+}
+
+
 static void
 ngx_http_cardx_stream_wake(ngx_http_cardx_listener_t *l, const char *epoch,
     cx_wake_t wake, ngx_uint_t serial)
@@ -290,7 +305,7 @@ ngx_http_cardx_stream_wake(ngx_http_cardx_listener_t *l, const char *epoch,
         return;
     }
 
-    if (s->asking || s->catching) {
+    if (ngx_http_cardx_stream_is_behind(s)) {
         s->missed = 1;
         return;
     }
@@ -341,7 +356,7 @@ ngx_http_cardx_stream_again(ngx_http_cardx_listener_t *l)
     s = (ngx_http_cardx_stream_t *) l;
     c = s->ctx->request->connection;
 
-    if (s->asking || s->catching) {
+    if (ngx_http_cardx_stream_is_behind(s)) {
         s->missed = 1;
         return;
     }
@@ -375,11 +390,6 @@ ngx_http_cardx_stream_turn(ngx_http_cardx_listener_t *l)
 
     s = (ngx_http_cardx_stream_t *) l;
     c = s->ctx->request->connection;
-
-    if (s->asking || s->catching) {
-        s->missed = 1;
-        return;
-    }
 
     ngx_http_cardx_stream_catch_up(s);
 

@@ -21,7 +21,7 @@ use IO::Socket::SSL ();
 use CardxTest::Events;
 
 use constant { DATA => 0, HEADERS => 1, RST_STREAM => 3, SETTINGS => 4,
-    PING => 6, GOAWAY => 7, WINDOW_UPDATE => 8 };
+    PING => 6, GOAWAY => 7, WINDOW_UPDATE => 8, FRAME_MAX => 1 << 14 };
 
 # window: bytes that a stream may be sent before it is read.
 sub connect {
@@ -125,6 +125,7 @@ sub frames {
     my ($self) = @_;
     while (length $self->{raw} >= 9) {
         my $size = unpack 'N', "\0" . substr $self->{raw}, 0, 3;
+        die "no frame of HTTP/2: $size bytes" if $size > FRAME_MAX;
         last if length $self->{raw} < 9 + $size;
         my ($type, $flags, $id) = unpack 'x3CCN', $self->{raw};
         my $payload = substr $self->{raw}, 9, $size;
