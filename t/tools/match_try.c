@@ -48,6 +48,7 @@ call(cx_api_t *api, const char *user_id)
     r = talloc_zero(NULL, cx_request_t);
     r->api = api;
     r->user_id = user_id;
+    r->scratch = r;
     cx_pg_user(api->pg, user_id);
 
     began = cx_monotonic_ms();
