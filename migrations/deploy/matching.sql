@@ -119,7 +119,6 @@ BEGIN
 END
 $$;
 
-
 -- The card that matching gives: the one that is named, else the oldest.
 CREATE FUNCTION cardx.own_card(its_user text) RETURNS text
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -131,93 +130,6 @@ CREATE FUNCTION cardx.own_card(its_user text) RETURNS text
         (SELECT c.card_id FROM cardx.cards c
          WHERE c.user_id = its_user AND c.deleted_at IS NULL
          ORDER BY c.created_at, c.card_id LIMIT 1));
-
--- What a user's card shows less, to those who know each other, is in force
--- when the change is; the rest follows by and by.
-CREATE FUNCTION cardx.match_narrow(old cardx.users, new cardx.users)
-    RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF (old.match_on, old.match_fields, old.own_card_id)
-        IS NOT DISTINCT FROM
-       (new.match_on, new.match_fields, new.own_card_id)
-    THEN
-        RETURN;
-    END IF;
-
-    -- as who compares the user's book with another has it
-    PERFORM pg_advisory_xact_lock(hashtextextended('match ' || new.user_id,
-                                                   0));
-
-    DELETE FROM cardx.grants g
-    WHERE g.owner_id = new.user_id AND g.via = 'match'
-        AND (NOT new.match_on
-             OR (new.own_card_id IS DISTINCT FROM old.own_card_id
-                 AND g.card_id IS DISTINCT FROM new.own_card_id));
-
-    UPDATE cardx.grants g SET fields = new.match_fields
-    WHERE g.owner_id = new.user_id AND g.via = 'match'
-        AND g.fields IS DISTINCT FROM new.match_fields;
-END
-$$;
-
--- Whatever decides who is matched with what has everything looked at again.
-CREATE FUNCTION cardx.match_user() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF new.phone IS DISTINCT FROM old.phone THEN
-        new.match_epoch := old.match_epoch + 1;
-    END IF;
-
-    IF (new.match_on, new.match_fields)
-        IS DISTINCT FROM (old.match_on, old.match_fields)
-    THEN
-        PERFORM cardx.log_add(new.user_id, 'account', new.user_id, 'put');
-    END IF;
-
-    PERFORM cardx.match_narrow(old, new);
-    new.match_all := true;
-    PERFORM cardx.outbox_add('match', new.user_id);
-    RETURN new;
-END
-$$;
-
-CREATE TRIGGER match_user
-    BEFORE UPDATE OF phone, own_card_id, match_on, match_fields ON cardx.users
-    FOR EACH ROW WHEN (
-        (old.phone, old.own_card_id, old.match_on, old.match_fields)
-            IS DISTINCT FROM
-        (new.phone, new.own_card_id, new.match_on, new.match_fields))
-    EXECUTE FUNCTION cardx.match_user();
-
--- Has a user's whole book looked at: after a block was lifted, or all of them
--- after another master key was put in place.
-CREATE FUNCTION cardx.match_again(its_user text) RETURNS void
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        UPDATE cardx.users u SET match_all = true WHERE u.user_id = its_user;
-        SELECT cardx.outbox_add('match', its_user);
-    END;
-
--- Who knows each other may have the card again.
-CREATE FUNCTION cardx.match_unblocked() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF EXISTS (SELECT FROM cardx.cards c
-               WHERE c.card_id = old.card_id AND c.deleted_at IS NULL)
-    THEN
-        PERFORM cardx.match_again(old.owner_id);
-    END IF;
-
-    RETURN NULL;
-END
-$$;
-
-CREATE TRIGGER match_unblocked AFTER DELETE ON cardx.blocks
-    FOR EACH ROW EXECUTE FUNCTION cardx.match_unblocked();
 
 -- What a user's numbers are hashed with.
 CREATE FUNCTION cardx.match_account(its_user text)
@@ -263,10 +175,10 @@ CREATE FUNCTION cardx.match_count(its_user text, tags bytea[]) RETURNS void
     END;
 
 -- The numbers that these entries of the current user's book have now; the
--- arrays from its_contacts on go together, an empty pair is none.  At most 20 000 numbers that are
--- new within ten days: what is over that waits.  The last statement of
--- its transaction that waits for anything: nothing here depends on who else
--- is registered, nor takes time that would tell.
+-- arrays from its_contacts on go together, an empty pair is none.  At most
+-- 20 000 numbers that are new within ten days: what is over that waits.  The
+-- last statement of its transaction that waits for anything: nothing here
+-- depends on who else is registered, nor takes time that would tell.
 CREATE FUNCTION cardx.match_write(
     written text[], its_contacts text[], tags bytea[], numbers bytea[],
     pairs bytea[], sides boolean[], its_epoch integer, its_key integer)
@@ -444,8 +356,8 @@ CREATE FUNCTION cardx.match_rehash(
             hashtextextended('match book ' || its_user, 0));
 
         UPDATE cardx.match_entries e
-        SET pair = nullif(n.pair, ''), side = n.side, epoch = its_epoch, key_id = its_key,
-            fresh = true
+        SET pair = nullif(n.pair, ''), side = n.side, epoch = its_epoch,
+            key_id = its_key, fresh = true
         FROM unnest(its_contacts, tags, pairs, sides)
             n (contact_id, tag, pair, side)
         WHERE e.user_id = its_user AND e.contact_id = n.contact_id
@@ -770,15 +682,12 @@ CREATE FUNCTION cardx.match_sweep(page integer) RETURNS bigint
         SELECT (SELECT count(*) FROM seen) + (SELECT count(*) FROM quota);
     END;
 
-
 DO $$
 DECLARE
     signature text;
 BEGIN
     FOREACH signature IN ARRAY ARRAY[
-        'own_card(text)', 'match_user()',
-        'match_narrow(cardx.users, cardx.users)', 'match_again(text)',
-        'match_unblocked()', 'match_account(text)', 'match_me()',
+        'own_card(text)', 'match_account(text)', 'match_me()',
         'match_write(text[], text[], bytea[], bytea[], bytea[], boolean[], '
             'integer, integer)',
         'match_room(text)', 'match_count(text, bytea[])',
