@@ -403,5 +403,38 @@ is($r->{json}{note}, undef, 'taken apart they are as they were');
 like($t->get("/v1/contacts/$empty/history", undef, $bela)->{body},
     qr/edited since/, 'what was edited since stands in the history');
 
+# --- the history is bounded ---------------------------------------------------
+
+my ($lively, $other) = map { $t->post('/v1/contacts', { own => card(
+    name => { full => $_ }) }, $bela)->{json}{contact_id} } qw(Lively Twin);
+$t->post("/v1/contacts/$lively/merge", { with => $other }, $bela);
+my $lines = sub {
+    my @items;
+    for (my $page = ''; defined $page; ) {
+        my $r = $t->get("/v1/contacts/$lively/history$page", undef, $bela)
+            ->{json};
+        push @items, @{ $r->{items} };
+        $page = $r->{next} && "?cursor=$r->{next}";
+    }
+    return @items;
+};
+$t->psql("insert into cardx.contact_history (contact_id, user_id, what)
+    select '$lively', '$who{bela}{user_id}', 'edited'
+    from generate_series(1, 498)");
+is(join(' ', map { $_->{what} } ($lines->())[ -2, -1 ]), 'merged added',
+    'of 500 changes all are in the history');
+$t->patch("/v1/contacts/$lively", { note => "edit $_" }, $bela) for 1, 2;
+my @left = $lines->();
+is(scalar @left, 501, 'of more the oldest goes');
+is($left[-1]{what}, 'merged', 'but no merge that may be undone');
+is($left[0]{changes}[0]{new}, 'edit 2', 'what is new is there');
+is($t->post("/v1/contacts/$lively/restore", undef, $bela)->{status}, 200,
+    'and it is undone');
+$t->psql("insert into cardx.contact_history (contact_id, user_id, what)
+    select '$lively', '$who{bela}{user_id}',
+        case when n % 2 = 0 then 'merged' else 'unmerged' end
+    from generate_series(1, 600) n");
+is(scalar($lines->()), 500, 'merges are bounded, too');
+
 $t->finish;
 done_testing;

@@ -217,6 +217,32 @@ CREATE TRIGGER log_update AFTER UPDATE OF revision, card_id ON cardx.contacts
         OR old.card_id IS DISTINCT FROM new.card_id)
     EXECUTE FUNCTION cardx.log_contact();
 
+-- A contact's last 500 changes are kept, and so is what undoing a merge looks
+-- at: its last 100 merges and partings.
+CREATE FUNCTION cardx.history_bound() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM cardx.contact_history h
+    WHERE h.contact_id = new.contact_id
+        AND h.history_id < (
+            SELECT n.history_id FROM cardx.contact_history n
+            WHERE n.contact_id = new.contact_id
+            ORDER BY n.history_id DESC
+            OFFSET 499 LIMIT 1)
+        AND (h.what NOT IN ('merged', 'unmerged') OR h.history_id < (
+            SELECT n.history_id FROM cardx.contact_history n
+            WHERE n.contact_id = new.contact_id
+                AND n.what IN ('merged', 'unmerged')
+            ORDER BY n.history_id DESC
+            OFFSET 99 LIMIT 1));
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER history_bound AFTER INSERT ON cardx.contact_history
+    FOR EACH ROW EXECUTE FUNCTION cardx.history_bound();
+
 -- What was seen of one card is not compared with another.
 CREATE FUNCTION cardx.contact_unsee() RETURNS trigger
     LANGUAGE plpgsql
@@ -691,7 +717,8 @@ BEGIN
     FOREACH signature IN ARRAY ARRAY[
         'grant_add(text, text, text, text, text[])',
         'grant_end(text, text, text, text)', 'grant_fields(text, text)',
-        'log_contact()', 'log_grant()', 'contact_sweep(integer)']
+        'log_contact()', 'log_grant()', 'history_bound()',
+        'contact_sweep(integer)']
     LOOP
         EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
                        signature);

@@ -24,6 +24,7 @@ DROP TABLE cardx.blocks;
 DROP TABLE cardx.contact_media;
 DROP TABLE cardx.contact_history;
 DROP TABLE cardx.contacts;
-DROP FUNCTION cardx.log_contact(), cardx.contact_unsee();
+DROP FUNCTION cardx.log_contact(), cardx.contact_unsee(),
+    cardx.history_bound();
 
 COMMIT;

@@ -20,7 +20,7 @@ SELECT 1 / (NOT has_function_privilege('cardx_api', p.oid, 'execute'))::integer
 FROM pg_proc p
 WHERE p.pronamespace = 'cardx'::regnamespace
     AND p.proname IN ('grant_add', 'grant_end', 'grant_fields');
-SELECT 1 / (count(*) = 16)::integer
+SELECT 1 / (count(*) = 17)::integer
 FROM pg_proc p
 WHERE p.pronamespace = 'cardx'::regnamespace AND p.prosecdef
     AND p.proowner = 'cardx_definer'::regrole
@@ -28,6 +28,7 @@ WHERE p.pronamespace = 'cardx'::regnamespace AND p.prosecdef
     AND p.proname IN ('grant_add', 'grant_end', 'grant_fields', 'log_contact',
         'log_grant', 'contact_read', 'contact_thumbnail', 'contact_save',
         'contact_join', 'contact_part', 'contact_medium', 'card_holders',
-        'card_blocks', 'card_take_back', 'block_lift', 'contact_sweep');
+        'card_blocks', 'card_take_back', 'block_lift', 'contact_sweep',
+        'history_bound');
 
 ROLLBACK;

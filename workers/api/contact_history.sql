@@ -9,6 +9,7 @@ where contact_id = $1 and ($2::bigint is null or history_id < $2::bigint)
 order by history_id desc
 limit $3::integer;
 
+-- As many as history_bound() keeps.
 -- name: history_merges
 select what, changes
 from cardx.contact_history
