@@ -7,6 +7,7 @@
 
 #include "ngx_http_cardx.h"
 #include "cx_etag.h"
+#include "cx_range.h"
 
 
 /* the order of what is asked for */
@@ -38,6 +39,8 @@ static ngx_int_t ngx_http_cardx_card_etag(ngx_http_cardx_ctx_t *ctx,
 static ngx_int_t ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx,
     ngx_str_t *etag, u_char *body, size_t len,
     ngx_http_cardx_status_e status);
+static ngx_int_t ngx_http_cardx_card_range(ngx_http_request_t *r,
+    uint64_t bytes);
 static ngx_int_t ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx,
     char *value, size_t len, ngx_http_cardx_status_e status);
 
@@ -647,6 +650,65 @@ ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, ngx_str_t *etag,
 }
 
 
+/*
+ * A range as nginx reads it is refused where it is none, and may be several:
+ * it gets what workers read in it (RFC 9110, 14.2), or nothing.
+ */
+
+static ngx_int_t
+ngx_http_cardx_card_range(ngx_http_request_t *r, uint64_t bytes)
+{
+    u_char           *p;
+    uint64_t          first, last;
+    cx_range_t        range;
+    ngx_table_elt_t  *h;
+
+    h = r->headers_in.range;
+
+    if (h == NULL) {
+        return NGX_OK;
+    }
+
+    r->headers_in.range = NULL;
+
+    if (r->method != NGX_HTTP_GET) {
+        return NGX_OK;
+    }
+
+    range = cx_range_read((char *) h->value.data, h->value.len, bytes, &first,
+                          &last);
+
+    if (range == CX_RANGE_NONE) {
+        return NGX_OK;
+    }
+
+    h = ngx_pcalloc(r->pool, sizeof(ngx_table_elt_t));
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* who reads it reads up to a NUL, as after a header that was sent */
+
+    p = ngx_pcalloc(r->pool, sizeof("bytes=-") + 2 * NGX_INT64_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    h->value.data = p;
+
+    if (range == CX_RANGE_ONE) {
+        h->value.len = ngx_sprintf(p, "bytes=%uL-%uL", first, last) - p;
+
+    } else {
+        h->value.len = ngx_sprintf(p, "bytes=%uL-", bytes) - p;
+    }
+
+    r->headers_in.range = h;
+
+    return NGX_OK;
+}
+
+
 /* The bytes are not the module's: another location caches them by id. */
 
 static ngx_int_t
@@ -668,6 +730,10 @@ ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, char *value, size_t len,
         || cx_id_check(clcf->id_key, CX_ID_MEDIA, id, CX_ID_LEN) != 0)
     {
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
+    }
+
+    if (ngx_http_cardx_card_range(r, bytes) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     /* the value stands in the request's pool */

@@ -21,6 +21,9 @@ my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
     name => { full => 'Anna' } }, $anna);
 my $id = $r->{json}{card_id};
 my $key_id = $t->post("/v1/cards/$id/keys", {}, $anna)->{json}{key_id};
+my $entry = '/v1/contacts/' . $t->post('/v1/contacts', { own => {
+    '@type' => 'Card', version => '1.0', name => { full => 'Bela' } } }, $anna)
+    ->{json}{contact_id};
 $t->wait_for(sub {
     $t->get("/v1/cards/$id", undef, $anna)->{json}{thumbnail} });
 
@@ -236,7 +239,14 @@ refused("limit $_", '422 invalid_limit', 'GET', "/v1/cards?limit=$_")
 refused("If-Match $_", '412 version_conflict', 'PATCH', "/v1/cards/$id",
     '{"kind":"org"}', %$patch, 'If-Match' => $_)
     for '"', '""', '"0"', '1', '"1', 'W/', ',,,,', '"' . '9' x 3000 . '"',
-    '"99999999999999999999"';
+    '"99999999999999999999"', '';
+refused('an empty If-Match', '412 version_conflict', @$_, 'If-Match' => '')
+    for ['PUT', "/v1/cards/$id", "$start}", %$json],
+    ['DELETE', "/v1/cards/$id", undef],
+    ['DELETE', "/v1/cards/$id/media/photo", undef],
+    ['DELETE', "/v1/cards/$id/thumbnail", undef],
+    ['PATCH', $entry, '{"note":"x"}', %$patch],
+    ['DELETE', $entry, undef];
 refused("Authorization: $_", '401 unauthorized', 'GET', '/v1/cards', undef,
     token => undef, Authorization => $_)
     for 'Bearer', 'Bearer ', 'Bearer x', "Bearer ${token}x", "Basic $token",

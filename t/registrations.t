@@ -393,7 +393,18 @@ subtest '... or approval by a terminal' => sub {
     my $path = "/v1/me/approvals/$approvals->[0]{approval_id}";
     is_problem($t->post($path, { approve => 1 }, \%mine), 422,
         'invalid_approve', 'not a boolean');
-    is_problem($t->post($path, {}, \%mine), 422, 'invalid_approve', 'nothing');
+    is_problem($t->post($path, $_, \%mine), 422, 'invalid_approve',
+        'unknown text') for {}, { approve => 'yes' }, { text => 'yes' },
+        { approve => undef }, { approve => ['true'] };
+    is_problem($t->post($path, @$_), 415, 'unsupported_type', 'no JSON')
+        for ['yes', { %mine, 'Content-Type' => 'text/plain' }];
+    is_problem($t->post($path, $_->[0], { %mine,
+        'Content-Type' => 'application/json' }), @$_[1, 2], $_->[0])
+        for ['yes', 400, 'invalid_json'], ['"yes"', 422, 'invalid_body'],
+        ['[true]', 422, 'invalid_body'], ['', 422, 'invalid_approve'];
+    is_problem($t->post("/v1/me/approvals/$_", { approve => JSON::PP::true() },
+        \%mine), 404, 'not_found', "nothing asks: $_")
+        for 'yes', '%ff', $id, substr($path, -26) =~ tr/a-z/b-za/r;
     is_problem($t->post($path, { approve => JSON::PP::true() },
         { token => $stranger->{access_token} }), 404, 'not_found',
         'a stranger can not approve');

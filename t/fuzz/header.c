@@ -1,7 +1,9 @@
-/* Accept, Accept-Language, If-None-Match (cx_accept.h, cx_etag.h). */
+/* Accept, Accept-Language, If-None-Match, Range (cx_accept.h, cx_etag.h,
+ * cx_range.h). */
 
 #include "cx_accept.h"
 #include "cx_etag.h"
+#include "cx_range.h"
 #include "fuzz.h"
 
 
@@ -11,6 +13,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int zh, en;
     char *value;
     size_t half;
+    uint64_t first, last;
     cx_accept_t accept;
 
     value = fuzz_copy(data, size);
@@ -30,6 +33,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     (void) cx_etag_match(value, size, "\"7-j\"", 5);
     (void) cx_etag_match(value, size, "W/\"7-j\"", 7);
+
+    HOLDS(cx_range_read(value, size, 1000, &first, &last) != CX_RANGE_ONE
+          || (first <= last && last < 1000));
 
     /* the tag that the client got, whatever stands before it */
     if (half > 0 && cx_etag_match(value, half, value, half)) {

@@ -229,6 +229,24 @@ cx_answer_etag(cx_request_t *r, const char *etag)
 }
 
 
+static bool
+names(const char *header, const char *etag)
+{
+    return cx_etag_match(header, strlen(header), etag, strlen(etag));
+}
+
+
+bool
+cx_if_match(const cx_request_t *r, const char *etag, const char *other)
+{
+    const char *header;
+
+    header = cx_header_sent(r, "If-Match");
+
+    return header == NULL || names(header, etag) || names(header, other);
+}
+
+
 bool
 cx_not_modified(cx_request_t *r, const char *etag)
 {
@@ -236,8 +254,7 @@ cx_not_modified(cx_request_t *r, const char *etag)
 
     header = cx_header(r, "If-None-Match");
 
-    if (header == NULL
-        || !cx_etag_match(header, strlen(header), etag, strlen(etag))) {
+    if (header == NULL || !names(header, etag)) {
         return false;
     }
 

@@ -3,14 +3,6 @@
 #include <string.h>
 
 #include "card_change.sql.h"
-#include "cx_etag.h"
-
-
-static bool
-names(const char *header, const char *etag)
-{
-    return cx_etag_match(header, strlen(header), etag, strlen(etag));
-}
 
 
 /* If-Match against a revision.  The envelope's ETag has a letter after the
@@ -19,12 +11,8 @@ names(const char *header, const char *etag)
 static bool
 if_match(cx_request_t *r, const char *revision)
 {
-    const char *header;
-
-    header = cx_header(r, "If-Match");
-
-    if (header == NULL || names(header, talloc_asprintf(r, "\"%s\"", revision))
-        || names(header, talloc_asprintf(r, "\"%st\"", revision))) {
+    if (cx_if_match(r, talloc_asprintf(r, "\"%s\"", revision),
+                    talloc_asprintf(r, "\"%st\"", revision))) {
         return true;
     }
 

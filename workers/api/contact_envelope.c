@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cx_buf.h"
-#include "cx_etag.h"
 #include "cx_jscontact.h"
 
 
@@ -127,22 +126,10 @@ cx_book_etag(TALLOC_CTX *ctx, const cx_contact_t *c)
 }
 
 
-static bool
-names(const char *header, const char *etag)
-{
-    return cx_etag_match(header, strlen(header), etag, strlen(etag));
-}
-
-
 bool
 cx_book_if_match(cx_request_t *r, const cx_contact_t *c)
 {
-    const char *header;
-
-    header = cx_header(r, "If-Match");
-
-    if (header == NULL || names(header, etag_of(r, c, true))
-        || names(header, etag_of(r, c, false))) {
+    if (cx_if_match(r, etag_of(r, c, true), etag_of(r, c, false))) {
         return true;
     }
 

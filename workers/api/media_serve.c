@@ -1,86 +1,12 @@
 #include "media_serve.h"
 
-#include <stdlib.h>
+#include <inttypes.h>
 #include <string.h>
 
+#include "cx_range.h"
 #include "media_serve.sql.h"
 
 #define CHUNKS_AT_ONCE 4 /* so much of a medium is in memory twice */
-
-typedef enum {
-    RANGE_NONE,
-    RANGE_ONE,
-    RANGE_BAD
-} range_t;
-
-
-/* Decimal digits up to `end`; -1: none, or something else among them. */
-static long long
-number(const char *text, const char *end)
-{
-    long long n;
-
-    if (text == end || end - text > 18) {
-        return -1;
-    }
-
-    for (n = 0; text < end; text++) {
-        if (*text < '0' || *text > '9') {
-            return -1;
-        }
-
-        n = 10 * n + (*text - '0');
-    }
-
-    return n;
-}
-
-
-/* One range of bytes (RFC 9110, 14.1.2).  Several at once, or what is no
- * range at all, may be ignored, and the whole be sent. */
-static range_t
-read_range(const char *header, long long size, long long *first,
-           long long *last)
-{
-    const char *dash, *end;
-    long long from, to;
-
-    if (header == NULL || strncmp(header, "bytes=", 6) != 0) {
-        return RANGE_NONE;
-    }
-
-    header += 6;
-    dash = strchr(header, '-');
-    end = header + strlen(header);
-
-    if (dash == NULL || strchr(header, ',') != NULL) {
-        return RANGE_NONE;
-    }
-
-    from = number(header, dash);
-    to = number(dash + 1, end);
-
-    if (dash == header) {
-        if (to < 0) {
-            return RANGE_NONE;
-        }
-
-        *first = to < size ? size - to : 0;
-        *last = size - 1;
-
-        return to > 0 ? RANGE_ONE : RANGE_BAD;
-    }
-
-    if (from < 0 || (dash + 1 != end && (to < 0 || to < from))) {
-        return RANGE_NONE;
-    }
-
-    *first = from;
-    *last = dash + 1 != end && to < size ? to : size - 1;
-
-    return from < size ? RANGE_ONE : RANGE_BAD;
-}
-
 
 /* Copies what lies between first and last; NULL: answered. */
 static char *
@@ -144,14 +70,32 @@ read_bytes(cx_request_t *r, const char *media_id, long long first,
 }
 
 
+/* Of HEAD no range is defined (14.2). */
+static cx_range_t
+asked_range(cx_request_t *r, const char *etag, long long bytes, uint64_t *first,
+            uint64_t *last)
+{
+    const char *range, *if_range;
+
+    range = cx_header(r, "Range");
+    if_range = cx_header(r, "If-Range");
+
+    if (range == NULL || strcmp(r->method, "GET") != 0
+        || (if_range != NULL && strcmp(if_range, etag) != 0)) {
+        return CX_RANGE_NONE;
+    }
+
+    return cx_range_read(range, strlen(range), (uint64_t) bytes, first, last);
+}
+
+
 void
 cx_serve_media(cx_request_t *r, const char *media_id, const char *type,
                long long bytes)
 {
     char *etag, *data;
-    range_t range;
-    long long first, last;
-    const char *if_range;
+    uint64_t first, last;
+    cx_range_t range;
 
     etag = talloc_asprintf(r, "\"%s\"", media_id);
 
@@ -160,43 +104,34 @@ cx_serve_media(cx_request_t *r, const char *media_id, const char *type,
     }
 
     first = 0;
-    last = bytes - 1;
-    range = read_range(cx_header(r, "Range"), bytes, &first, &last);
-    if_range = cx_header(r, "If-Range");
+    last = (uint64_t) bytes - 1;
+    range = asked_range(r, etag, bytes, &first, &last);
 
-    if (if_range != NULL && strcmp(if_range, etag) != 0) {
-        range = RANGE_NONE;
-    }
-
-    if (range == RANGE_BAD) {
+    if (range == CX_RANGE_BAD) {
         cx_answer_header(r, "Content-Range", "bytes */%lld", bytes);
         cx_problem(r, 416, "invalid_range", "There are %lld bytes.", bytes);
         return;
     }
 
-    if (range == RANGE_NONE) {
-        first = 0;
-        last = bytes - 1;
-    }
-
     data = "";
 
     if (strcmp(r->method, "HEAD") != 0) {
-        data = read_bytes(r, media_id, first, last);
+        data = read_bytes(r, media_id, (long long) first, (long long) last);
 
         if (data == NULL) {
             return;
         }
     }
 
-    if (range == RANGE_ONE) {
-        cx_answer_header(r, "Content-Range", "bytes %lld-%lld/%lld", first,
-                         last, bytes);
+    if (range == CX_RANGE_ONE) {
+        cx_answer_header(r, "Content-Range",
+                         "bytes %" PRIu64 "-%" PRIu64 "/%lld", first, last,
+                         bytes);
     }
 
     cx_answer_etag(r, etag);
     cx_answer_header(r, "Accept-Ranges", "bytes");
     cx_answer_header(r, "Content-Disposition", "inline");
-    cx_answer(r, range == RANGE_ONE ? 206 : 200, type, data,
+    cx_answer(r, range == CX_RANGE_ONE ? 206 : 200, type, data,
               (size_t) (last - first + 1));
 }

@@ -9,8 +9,9 @@
 #define NAME_MAX_LEN 64 /* bytes, of a header or a member of a body */
 
 
-const char *
-cx_parameter(const cx_request_t *r, const char *name)
+/* What nginx has sent, be it empty; NULL: nothing. */
+static const char *
+sent(const cx_request_t *r, const char *name)
 {
     char **p;
     size_t len;
@@ -19,11 +20,22 @@ cx_parameter(const cx_request_t *r, const char *name)
 
     for (p = r->environment; *p != NULL; p++) {
         if (strncmp(*p, name, len) == 0 && (*p)[len] == '=') {
-            return (*p)[len + 1] != '\0' ? *p + len + 1 : NULL;
+            return *p + len + 1;
         }
     }
 
     return NULL;
+}
+
+
+const char *
+cx_parameter(const cx_request_t *r, const char *name)
+{
+    const char *value;
+
+    value = sent(r, name);
+
+    return value != NULL && *value != '\0' ? value : NULL;
 }
 
 
@@ -93,7 +105,7 @@ cx_request_make(cx_api_t *api, char **environment)
 
 
 const char *
-cx_header(const cx_request_t *r, const char *name)
+cx_header_sent(const cx_request_t *r, const char *name)
 {
     size_t i;
     char parameter[NAME_MAX_LEN] = "HTTP_";
@@ -105,7 +117,18 @@ cx_header(const cx_request_t *r, const char *name)
 
     parameter[i + 5] = '\0';
 
-    return cx_parameter(r, parameter);
+    return sent(r, parameter);
+}
+
+
+const char *
+cx_header(const cx_request_t *r, const char *name)
+{
+    const char *value;
+
+    value = cx_header_sent(r, name);
+
+    return value != NULL && *value != '\0' ? value : NULL;
 }
 
 

@@ -95,9 +95,11 @@ struct cx_request_s {
                   * not for Idempotency-Key to give again */
 };
 
-/* Reading. header: the HTTP header by its name ("If-Match"), NULL if absent.
+/* Reading. header: the HTTP header by its name ("If-Match"), NULL if absent or
+ * empty; header_sent: the same, "" if empty.
  * argument: decoded value of a query argument, NULL if absent. */
 const char *cx_header(const cx_request_t *r, const char *name);
+const char *cx_header_sent(const cx_request_t *r, const char *name);
 const char *cx_argument(cx_request_t *r, const char *name);
 
 /* The token in `Authorization: Bearer`, NULL: there is none. */
@@ -161,6 +163,10 @@ void cx_answer_header(cx_request_t *r, const char *name, const char *format,
 /* The ETag header; not_modified: true and 304 if If-None-Match names it. */
 void cx_answer_etag(cx_request_t *r, const char *etag);
 bool cx_not_modified(cx_request_t *r, const char *etag);
+
+/* False: there is an If-Match, and it names neither; an empty one names
+ * nothing. */
+bool cx_if_match(const cx_request_t *r, const char *etag, const char *other);
 
 /* Runs the statement as the request's user; false: failed, and answered by
  * cx_problem_pg().  Where a conflict means something else use cx_pg_query()
