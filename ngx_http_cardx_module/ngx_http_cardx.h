@@ -472,18 +472,23 @@ typedef struct ngx_http_cardx_hub_s       ngx_http_cardx_hub_t;
 typedef struct ngx_http_cardx_user_s      ngx_http_cardx_user_t;
 typedef struct ngx_http_cardx_listener_s  ngx_http_cardx_listener_t;
 
-struct ngx_http_cardx_listener_s {
-    ngx_queue_t                      queue;    /* of the user */
-    ngx_queue_t                      again;    /* while due */
-    ngx_http_cardx_hub_t            *hub;      /* NULL: not listening */
-    ngx_http_cardx_user_t           *user;
-
+typedef struct {
     void                           (*wake)(ngx_http_cardx_listener_t *l,
                                          const char *epoch, cx_wake_t wake,
                                          ngx_uint_t serial);
     void                           (*ask)(ngx_http_cardx_listener_t *l);
     void                           (*exit)(ngx_http_cardx_listener_t *l);
     void                           (*turn)(ngx_http_cardx_listener_t *l);
+} ngx_http_cardx_listener_calls_t;
+
+
+struct ngx_http_cardx_listener_s {
+    ngx_queue_t                      queue;    /* of the user */
+    ngx_queue_t                      again;    /* while due */
+    ngx_http_cardx_hub_t            *hub;      /* NULL: not listening */
+    ngx_http_cardx_user_t           *user;
+
+    const ngx_http_cardx_listener_calls_t  *calls;
 
     unsigned                         due:1;
     unsigned                         waiting:1;  /* for a turn */

@@ -41,6 +41,14 @@ static ngx_int_t ngx_http_cardx_stream_caught(ngx_http_request_t *r,
     void *data, ngx_int_t rc);
 
 
+static const ngx_http_cardx_listener_calls_t  ngx_http_cardx_stream_calls = {
+    ngx_http_cardx_stream_wake,
+    ngx_http_cardx_stream_again,
+    ngx_http_cardx_stream_exit,
+    ngx_http_cardx_stream_turn
+};
+
+
 ngx_int_t
 ngx_http_cardx_events_handler(ngx_http_request_t *r)
 {
@@ -77,10 +85,7 @@ ngx_http_cardx_events_handler(ngx_http_request_t *r)
     }
 
     s->ctx = ctx;
-    s->listener.wake = ngx_http_cardx_stream_wake;
-    s->listener.ask = ngx_http_cardx_stream_again;
-    s->listener.exit = ngx_http_cardx_stream_exit;
-    s->listener.turn = ngx_http_cardx_stream_turn;
+    s->listener.calls = &ngx_http_cardx_stream_calls;
 
     (void) ngx_http_arg(r, (u_char *) "ticket", sizeof("ticket") - 1,
                         &s->ticket);
@@ -501,14 +506,15 @@ ngx_http_cardx_stream_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
 static void
 ngx_http_cardx_stream_catch_up(ngx_http_cardx_stream_t *s)
 {
-    u_char                     *p;
-    ngx_int_t                   rc;
-    ngx_str_t                   args;
-    ngx_pool_t                 *pool;
-    ngx_http_request_t         *r;
-    ngx_http_variable_value_t  *variables;
-    ngx_http_core_main_conf_t  *cmcf;
-    ngx_http_cardx_loc_conf_t  *clcf;
+    u_char                      *p;
+    ngx_int_t                    rc;
+    ngx_str_t                    args;
+    ngx_pool_t                  *pool;
+    ngx_http_request_t          *r;
+    ngx_http_variable_value_t   *variables;
+    ngx_http_core_main_conf_t   *cmcf;
+    ngx_http_cardx_loc_conf_t   *clcf;
+    ngx_http_post_subrequest_t  *post;
 
     if (!ngx_http_cardx_take_turn(&s->listener)) {
         return;
@@ -560,13 +566,18 @@ ngx_http_cardx_stream_catch_up(ngx_http_cardx_stream_t *s)
         goto failed;
     }
 
-    s->post.handler = ngx_http_cardx_stream_caught;
-    s->post.data = s;
+    post = ngx_palloc(s->pool, sizeof(ngx_http_post_subrequest_t));
+    if (post == NULL) {
+        goto failed;
+    }
+
+    post->handler = ngx_http_cardx_stream_caught;
+    post->data = s;
 
     pool = r->pool;
     r->pool = s->pool;
 
-    rc = ngx_http_subrequest(r, &clcf->changes, &args, &s->sr, &s->post,
+    rc = ngx_http_subrequest(r, &clcf->changes, &args, &s->sr, post,
                              NGX_HTTP_SUBREQUEST_IN_MEMORY
                              |NGX_HTTP_SUBREQUEST_BACKGROUND);
     r->pool = pool;

@@ -460,7 +460,7 @@ ngx_http_cardx_wakes_message(void *data, ngx_str_t *message)
 
         while (!ngx_queue_empty(&walk)) {
             l = ngx_http_cardx_user_next(user, &walk);
-            l->wake(l, epoch, wake, serial);
+            l->calls->wake(l, epoch, wake, serial);
         }
 
         ngx_http_cardx_user_release(hub, user);
@@ -521,7 +521,7 @@ ngx_http_cardx_hub_tick(ngx_event_t *ev)
         ngx_queue_remove(q);
         l->due = 0;
 
-        l->ask(l);
+        l->calls->ask(l);
     }
 
     if (!ngx_queue_empty(&hub->due) && !ev->timer_set) {
@@ -548,7 +548,7 @@ ngx_http_cardx_hub_turn(ngx_event_t *ev)
         ngx_queue_remove(q);
         l->waiting = 0;
 
-        l->turn(l);
+        l->calls->turn(l);
     }
 }
 
@@ -588,7 +588,7 @@ ngx_http_cardx_hub_exit(ngx_event_t *ev)
 
             /* which ends its listening */
 
-            l->exit(l);
+            l->calls->exit(l);
         }
     }
 }

@@ -20,6 +20,12 @@
 
 
 static void ngx_http_cardx_stream_free_headers(ngx_http_cardx_stream_t *s);
+static ngx_int_t ngx_http_cardx_stream_fit_headers(
+    ngx_http_cardx_stream_t *s);
+static void ngx_http_cardx_stream_move_headers(ngx_http_headers_in_t *in,
+    ngx_table_elt_t *elts, ngx_uint_t n, ngx_table_elt_t *to);
+static void ngx_http_cardx_stream_move_header(ngx_table_elt_t **h,
+    ngx_table_elt_t *elts, ngx_uint_t n, ngx_table_elt_t *to);
 static ngx_uint_t ngx_http_cardx_stream_delay(void);
 static ngx_int_t ngx_http_cardx_stream_flush(ngx_http_cardx_stream_t *s,
     ngx_chain_t *out);
@@ -68,6 +74,10 @@ ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
     }
 
     ngx_http_cardx_stream_free_headers(s);
+
+    if (ngx_http_cardx_stream_fit_headers(s) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     p = ngx_sprintf(text, "retry: %ui\n", ngx_http_cardx_stream_delay());
 
@@ -123,6 +133,102 @@ ngx_http_cardx_stream_free_headers(ngx_http_cardx_stream_t *s)
     out->headers.part.elts = &none;
     out->headers.part.nelts = 0;
     out->headers.nalloc = 1;
+}
+
+
+/*
+ * Nor does the request's list, which is as long, keep more than what came: the
+ * log and subrequests read it until the end.
+ */
+
+static ngx_int_t
+ngx_http_cardx_stream_fit_headers(ngx_http_cardx_stream_t *s)
+{
+    ngx_list_t          *list;
+    ngx_uint_t           n;
+    ngx_table_elt_t     *elts, *to;
+    ngx_http_request_t  *r;
+
+    r = s->ctx->request;
+    list = &r->headers_in.headers;
+    n = list->part.nelts;
+
+    if (list->part.next || n == 0 || n == list->nalloc
+        || list->nalloc * list->size <= r->pool->max)
+    {
+        return NGX_OK;
+    }
+
+    elts = list->part.elts;
+
+    to = ngx_pmemalign(r->pool, n * list->size, NGX_ALIGNMENT);
+    if (to == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(to, elts, n * list->size);
+
+    ngx_http_cardx_stream_move_headers(&r->headers_in, elts, n, to);
+
+    list->part.elts = to;
+    list->nalloc = n;
+
+    return ngx_pfree(r->pool, elts) == NGX_OK ? NGX_OK : NGX_ERROR;
+}
+
+
+/* What points to one of the elements now points to its copy. */
+
+static void
+ngx_http_cardx_stream_move_headers(ngx_http_headers_in_t *in,
+    ngx_table_elt_t *elts, ngx_uint_t n, ngx_table_elt_t *to)
+{
+    ngx_uint_t           i;
+    ngx_http_header_t   *known;
+#if (nginx_version < 1023000)
+    ngx_table_elt_t    **h;
+#endif
+
+    for (known = ngx_http_headers_in; known->name.len; known++) {
+        ngx_http_cardx_stream_move_header(
+            (ngx_table_elt_t **) ((char *) in + known->offset), elts, n, to);
+    }
+
+#if (nginx_version >= 1023000)
+
+    for (i = 0; i < n; i++) {
+        ngx_http_cardx_stream_move_header(&to[i].next, elts, n, to);
+    }
+
+#else
+
+    h = in->cookies.elts;
+
+    for (i = 0; i < in->cookies.nelts; i++) {
+        ngx_http_cardx_stream_move_header(&h[i], elts, n, to);
+    }
+
+#if (NGX_HTTP_X_FORWARDED_FOR)
+
+    h = in->x_forwarded_for.elts;
+
+    for (i = 0; i < in->x_forwarded_for.nelts; i++) {
+        ngx_http_cardx_stream_move_header(&h[i], elts, n, to);
+    }
+
+#endif
+
+#endif
+}
+
+
+static void
+ngx_http_cardx_stream_move_header(ngx_table_elt_t **h, ngx_table_elt_t *elts,
+    ngx_uint_t n, ngx_table_elt_t *to)
+{
+    if (*h >= elts && *h < elts + n) {
+        *h = to + (*h - elts);
+    }
 }
 
 

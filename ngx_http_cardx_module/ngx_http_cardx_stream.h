@@ -36,7 +36,6 @@ struct ngx_http_cardx_stream_s {
     ngx_chain_t                     *free;
     ngx_chain_t                     *busy;
 
-    ngx_http_post_subrequest_t       post;
     ngx_pool_t                      *pool;     /* of the subrequest */
     ngx_http_request_t              *sr;
 

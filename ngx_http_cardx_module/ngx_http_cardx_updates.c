@@ -45,6 +45,14 @@ static void ngx_http_cardx_updates_done(ngx_http_cardx_waiter_t *w,
     ngx_int_t rc);
 
 
+static const ngx_http_cardx_listener_calls_t  ngx_http_cardx_updates_calls = {
+    ngx_http_cardx_updates_wake,
+    ngx_http_cardx_updates_again,
+    ngx_http_cardx_updates_exit,
+    NULL
+};
+
+
 ngx_int_t
 ngx_http_cardx_updates_handler(ngx_http_request_t *r)
 {
@@ -66,9 +74,7 @@ ngx_http_cardx_updates_handler(ngx_http_request_t *r)
     }
 
     w->ctx = ctx;
-    w->listener.wake = ngx_http_cardx_updates_wake;
-    w->listener.ask = ngx_http_cardx_updates_again;
-    w->listener.exit = ngx_http_cardx_updates_exit;
+    w->listener.calls = &ngx_http_cardx_updates_calls;
     w->listener.impatient = 1;
 
     ctx->waiter = w;

@@ -25,8 +25,13 @@ my $worker = IO::Socket::INET->new(Listen => 511, LocalAddr => '127.0.0.1')
     or die "listen: $!";
 my $port = $worker->sockport;
 
-my $edge = CardxTest::Edge->new(server => <<"END");
+my $edge = CardxTest::Edge->new(http => <<'HTTP', server => <<"END");
+    request_pool_size 512;
+    log_format headers '$host|$http_user_agent|$cookie_a|$cookie_b|'
+        '$http_x_forwarded_for|$http_last';
+HTTP
         location = /v1/events {
+            access_log headers.log headers;
             cardx_auth on;
             cardx_events on;
             cardx_changes /-/changes;
@@ -163,6 +168,26 @@ $ticket = CardxTest::Edge::base64url($ticket);
 for my $path ('/v1/events?', '/if?', '/if?x=1&') {
     $stream = ask("${path}ticket=$ticket");
     is(status($stream), 200, "a ticket: $path");
+}
+
+# --- a small pool ----------------------------------------------------------------
+
+# Of its request a stream keeps what came, and what is known of it.
+my @headers = ('Host: edge.example', 'User-Agent: reader', 'Cookie: a=1',
+    'X-Forwarded-For: 192.0.2.1', 'Cookie: b=2', 'X-Forwarded-For: 192.0.2.2',
+    "Authorization: Bearer $token->{token}");
+for my $more (0, 5, 12, 30) {
+    my $some = $edge->connect or die "connect: $!";
+    print $some join "\r\n", 'GET /v1/events HTTP/1.1', @headers,
+        (map { "X-$_: x" } 1 .. $more), "Last: $more", '', '';
+    $stream = { socket => $some, text => '' };
+    is(status($stream), 200, 'a stream, ' . (@headers + 1 + $more)
+        . ' headers');
+    close $some;
+    ok(CardxTest::Edge::await(sub {
+        CardxTest::Edge::read_file("$edge->{dir}/headers.log")
+            =~ /^edge\.example\|reader\|1\|2\|192\.0\.2\.1, 192\.0\.2\.2\|$more$/m
+    }), 'which are logged at its end');
 }
 
 # --- workers that do not answer as they should ---------------------------------
