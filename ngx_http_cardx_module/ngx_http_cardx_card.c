@@ -40,7 +40,7 @@ static ngx_int_t ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx,
     ngx_str_t *etag, u_char *body, size_t len,
     ngx_http_cardx_status_e status);
 static ngx_int_t ngx_http_cardx_card_range(ngx_http_request_t *r,
-    uint64_t bytes);
+    ngx_str_t *id, uint64_t bytes);
 static ngx_int_t ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx,
     char *value, size_t len, ngx_http_cardx_status_e status);
 
@@ -652,16 +652,21 @@ ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, ngx_str_t *etag,
 
 /*
  * A range as nginx reads it is refused where it is none, and may be several:
- * it gets what workers read in it (RFC 9110, 14.2), or nothing.
+ * it gets what workers read in it (RFC 9110, 14.2), or nothing.  Refused, too,
+ * it is here: nginx would send the headers of every answer twice.
  */
 
 static ngx_int_t
-ngx_http_cardx_card_range(ngx_http_request_t *r, uint64_t bytes)
+ngx_http_cardx_card_range(ngx_http_request_t *r, ngx_str_t *id,
+    uint64_t bytes)
 {
     u_char           *p;
     uint64_t          first, last;
+    ngx_str_t         etag;
     cx_range_t        range;
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t  *h, *condition;
+
+    static ngx_str_t  content_range = ngx_string("Content-Range");
 
     h = r->headers_in.range;
 
@@ -671,38 +676,61 @@ ngx_http_cardx_card_range(ngx_http_request_t *r, uint64_t bytes)
 
     r->headers_in.range = NULL;
 
-    if (r->method != NGX_HTTP_GET) {
+    etag.len = id->len + 2;
+    etag.data = ngx_pnalloc(r->pool, etag.len);
+    if (etag.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    (void) ngx_sprintf(etag.data, "\"%V\"", id);
+
+    condition = r->headers_in.if_range;
+
+    if (r->method != NGX_HTTP_GET
+        || (condition
+            && (condition->value.len != etag.len
+                || ngx_memcmp(condition->value.data, etag.data, etag.len)
+                   != 0)))
+    {
         return NGX_OK;
     }
 
     range = cx_range_read((char *) h->value.data, h->value.len, bytes, &first,
                           &last);
+    condition = r->headers_in.if_none_match;
 
-    if (range == CX_RANGE_NONE) {
+    if (range == CX_RANGE_NONE
+        || (condition
+            && cx_etag_match((char *) condition->value.data,
+                             condition->value.len, (char *) etag.data,
+                             etag.len)))
+    {
         return NGX_OK;
     }
 
+    /* who reads a range reads up to a NUL, as after a header that was sent */
+
     h = ngx_pcalloc(r->pool, sizeof(ngx_table_elt_t));
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    /* who reads it reads up to a NUL, as after a header that was sent */
-
     p = ngx_pcalloc(r->pool, sizeof("bytes=-") + 2 * NGX_INT64_LEN);
-    if (p == NULL) {
-        return NGX_ERROR;
+    if (h == NULL || p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     h->value.data = p;
 
-    if (range == CX_RANGE_ONE) {
-        h->value.len = ngx_sprintf(p, "bytes=%uL-%uL", first, last) - p;
+    if (range == CX_RANGE_BAD) {
+        h->value.len = ngx_sprintf(p, "bytes */%uL", bytes) - p;
 
-    } else {
-        h->value.len = ngx_sprintf(p, "bytes=%uL-", bytes) - p;
+        if (ngx_http_cardx_add_header(r, &content_range, &h->value)
+            != NGX_OK)
+        {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        return NGX_HTTP_RANGE_NOT_SATISFIABLE;
     }
 
+    h->value.len = ngx_sprintf(p, "bytes=%uL-%uL", first, last) - p;
     r->headers_in.range = h;
 
     return NGX_OK;
@@ -717,6 +745,7 @@ ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, char *value, size_t len,
 {
     size_t                      type_len;
     uint64_t                    bytes;
+    ngx_int_t                   rc;
     const char                 *id, *type;
     ngx_http_request_t         *r;
     ngx_http_cardx_loc_conf_t  *clcf;
@@ -732,10 +761,6 @@ ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, char *value, size_t len,
         return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_MISS);
     }
 
-    if (ngx_http_cardx_card_range(r, bytes) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     /* the value stands in the request's pool */
 
     ctx->media_id.len = CX_ID_LEN;
@@ -744,6 +769,12 @@ ngx_http_cardx_card_media(ngx_http_cardx_ctx_t *ctx, char *value, size_t len,
     ctx->media_type.data = (u_char *) type;
 
     ngx_http_cardx_count(ctx, status);
+
+    rc = ngx_http_cardx_card_range(r, &ctx->media_id, bytes);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
 
     if (!r->discard_body) {
         r->read_event_handler = ngx_http_block_reading;

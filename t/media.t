@@ -116,6 +116,10 @@ for my $where (['the owner', sub {
         ok($r->{body} eq substr($film, $first, $last - $first + 1),
             "$who: those bytes");
     }
+    is($get->(Range => "bytes=$size-", 'If-None-Match' => $tag)->{status},
+        304, "$who: not modified, whatever the range");
+    is($get->(Range => "bytes=$size-", 'If-Range' => '"x"')->{status}, 200,
+        "$who: after the end of another");
     $r = $get->(Range => "bytes=$size-");
     is($r->{status}, 416, "$who: after the end");
     is($r->{headers}{'content-range'}, "bytes */$size", "$who: tells the size");
