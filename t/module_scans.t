@@ -15,7 +15,8 @@ use Time::HiRes qw(sleep);
 *await = \&CardxTest::Edge::await;
 
 my $edge = CardxTest::Edge->new(workers => 2, cache => '4m',
-    redis_options => 'connect_timeout=300ms');
+    redis_options => 'connect_timeout=300ms',
+    http => '    add_header Edge-Worker $pid always;');
 my $card = $edge->card(body => '{}');
 
 # What Redis has, by the keys' names.
@@ -105,6 +106,61 @@ ok($edge->await_cache, 'it goes on');
 $sum += scan($keys[0]);
 ok(await(sub { total() >= $sum }), 'and counts');
 is(total(), $sum, 'once');
+
+# --- a worker is killed ------------------------------------------------------------
+
+# A kept connection to each worker.
+sub to_workers {
+    my %to;
+    my @some;
+    await(sub {
+        push @some, my $socket = $edge->connect;
+        print $socket CardxTest::Edge::request_text('GET', '/t/x');
+        my $r = CardxTest::Edge::read_response($socket, 'GET');
+        $to{ $r->{headers}{'edge-worker'} } = $socket;
+        return keys %to == 2;
+    });
+    return %to;
+}
+
+my %to = to_workers();
+my ($killed, $stays) = sort keys %to;
+ok($stays, 'a connection to each worker');
+cached($keys[2]);
+kill 'STOP', $edge->{redis_pid};
+my %good = ($killed => 0, $stays => 0);
+for my $worker (($killed, $stays) x 5) {
+    print { $to{$worker} }
+        CardxTest::Edge::request_text('GET', "/q/$keys[2]");
+    my $r = CardxTest::Edge::read_response($to{$worker}, 'GET');
+    $good{$worker}++ if $r->{status} == 302;
+}
+cmp_ok($good{$_}, '>', 0, 'stopped: codes lead on') for $killed, $stays;
+$edge->{expect_log} = qr/worker process $killed exited on signal 9/;
+kill 'KILL', $killed;
+ok(await(sub { !grep { $_ == $killed } $edge->workers }), 'one is killed');
+kill 'CONT', $edge->{redis_pid};
+ok(await(sub { total() >= $sum + $good{$stays} }),
+    'the scans of the other are counted');
+ok(await(sub { 2 == grep { $_ != $killed } $edge->workers }),
+    'there are two again');
+$edge->await_ready;
+cmp_ok(total(), '<=', $sum + $good{$killed} + $good{$stays},
+    'none is counted twice; those of the killed may be lost');
+$sum = total();
+
+%to = to_workers();
+for my $worker (keys %to) {
+    print { $to{$worker} }
+        CardxTest::Edge::request_text('GET', "/q/$keys[2]");
+    my $r = CardxTest::Edge::read_response($to{$worker}, 'GET');
+    $sum++ if $r->{status} == 302;
+}
+ok(await(sub { total() >= $sum }), 'both count');
+kill 'KILL', $stays;
+ok(await(sub { !grep { $_ == $stays } $edge->workers }), 'the other is killed');
+$edge->{expect_log} = qr/worker process (?:$killed|$stays) exited on signal 9/;
+is(total(), $sum, 'what Redis has heard is counted, once');
 
 # --- Redis is killed ---------------------------------------------------------------
 

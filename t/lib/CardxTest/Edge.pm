@@ -267,7 +267,9 @@ sub start_nginx {
     await(sub {
         waitpid($self->{nginx_pid}, POSIX::WNOHANG()) == 0
             or die 'nginx: ' . $self->nginx_output;
-        $self->connect;
+
+        # it listens before it handles signals, but has workers after that
+        ($self->{master} eq 'off' || $self->workers) && $self->connect;
     }) or die 'nginx: not started: ' . $self->nginx_output;
     $self->await_ready
         if $self->{redis_started} && !$self->{not_ready} && !$self->{no_wait};
