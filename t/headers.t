@@ -81,7 +81,8 @@ look('wrong key, page', 404, $t->get("/c/$card?k=" . 'A' x 26, undef,
     { %html }), $page);
 look('no key', 404, $t->get("/c/$card"));
 look('no card', 404, $t->get("/c/x?k=$key"));
-look('card, wrong method', 405, $t->post("/c/$card?k=$key", '{}'));
+look('card, wrong method', 405, $t->post("/c/$card?k=$key", '{}'),
+    { allow => qr/^GET, HEAD$/ });
 look('thumbnail', 200, $t->get($drawn->{thumbnail}), {
     'cache-control' => qr/^public, max-age=31536000, immutable$/,
     'cross-origin-resource-policy' => qr/^cross-origin$/ });
@@ -104,7 +105,8 @@ look('QR code', 200, $t->get("/v1/cards/$card/qr.svg", undef, { %auth }),
 look('without token', 401, $t->get('/v1/me'));
 look('wrong token', 401, $t->get('/v1/me', undef, { token => 'x' }));
 look('no such call', 404, $t->get('/v1/nothing', undef, { %auth }));
-look('wrong method', 405, $t->put('/v1/me/terminals', '{}', { %auth }));
+look('wrong method', 405, $t->put('/v1/me/terminals', '{}', { %auth }),
+    { allow => qr/\bGET\b/ });
 look('no JSON', 400, $t->post('/v1/registrations', '{',
     { 'Content-Type' => 'application/json' }));
 look('wrong type', 415, $t->post('/v1/registrations', '{}',
@@ -124,7 +126,7 @@ look('static, any range', 200, $t->get('/static/card.css', undef,
     { Range => 'bytes=9999999-' }), { 'cache-control' => qr/./ });
 look('no such file', 404, $t->get('/static/none'), { 'cache-control' => qr/./ });
 look('static, wrong method', 405, $t->post('/static/card.css', '{}'),
-    { 'cache-control' => qr/./ });
+    { 'cache-control' => qr/./, allow => qr/^GET, HEAD$/ });
 # A little more than nginx takes: one write of the client's brings it all before
 # the answer closes the connection.
 look('address too long', 414, $t->get('/c/' . 'x' x 9_000));
@@ -161,7 +163,10 @@ sub raw {
 my $end = "Host: localhost\r\nConnection: close\r\n\r\n";
 look('no Host', 400, raw("GET / HTTP/1.1\r\n\r\n"));
 look('no request', 400, raw("\x01\x02\r\n\r\n"));
-look('TRACE', 405, raw("TRACE / HTTP/1.1\r\n$end"));
+look('TRACE', 405, raw("TRACE / HTTP/1.1\r\n$end"),
+    { allow => qr/^GET, HEAD$/ });
+look('TRACE, API', 405, raw("TRACE /v1/cards HTTP/1.1\r\n$end"),
+    { allow => qr/\bPOST\b/ });
 look('CONNECT', 400, raw("CONNECT localhost:1 HTTP/1.1\r\n$end"));
 look('unknown coding', 400,
     raw("POST /v1/registrations HTTP/1.1\r\nTransfer-Encoding: x\r\n$end"));

@@ -211,6 +211,7 @@ fault('full', $in_force, sub {
     like(said_at($t->{redis}, 'SET', 'x', 1), qr/OOM/, 'nothing can be added');
     sleep 1.2;
     ok(from_redis_full(), 'Redis answers what it has');
+    is($t->ops('GET', '/healthz')->{status}, 200, 'healthy');
 }, sub { $t->redis('CONFIG', 'SET', 'maxmemory', 0) });
 
 # from_redis() writes; here a field is only taken away, and given back.
@@ -234,6 +235,7 @@ fault('read-only', $not_yet, sub {
         'that has been complete');
     $t->wait_for(sub { my $n = counted('hit'); fetched($key->{key});
         counted('hit') == $n });
+    is($t->ops('GET', '/healthz')->{status}, 503, 'not healthy');
 }, sub { $t->redis('REPLICAOF', 'NO', 'ONE') });
 
 fault('another password', $not_yet, sub {

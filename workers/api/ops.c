@@ -23,14 +23,20 @@ postgresql_answers(cx_request_t *r)
 }
 
 
+/*
+ * GETEX counts as writing, which one that is read-only does not do; the edge
+ * believes no such Redis.  One that is full still answers, and takes denials.
+ */
 static bool
 redis_answers(cx_request_t *r)
 {
     redisReply *reply;
 
-    reply = cx_redis_words(r->api->projector.redis, r, "PING", NULL);
+    reply = cx_redis_words(r->api->projector.redis, r, "GETEX", CX_READY, NULL);
 
-    return reply != NULL && reply->type == REDIS_REPLY_STATUS;
+    return reply != NULL
+           && (reply->type == REDIS_REPLY_STRING
+               || reply->type == REDIS_REPLY_NIL);
 }
 
 
