@@ -26,7 +26,7 @@ sub cpu_seconds {
     my $sum = 0;
     for my $pid (@_) {
         open my $in, '<', "/proc/$pid/stat" or next;
-        my ($rest) = <$in> =~ /\) (.*)/;
+        my ($rest) = (<$in> // '') =~ /\) (.*)/ or next;
         my @field = split ' ', $rest;
         $sum += $field[11] + $field[12];
     }
