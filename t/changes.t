@@ -176,6 +176,21 @@ is(told($xid), $holders, "all of them are told, fanout killed $killed times");
 ok(quiet(), 'and it ends');
 is($t->psql('select count(*) from cardx.fanouts'), 0, 'leaving nothing');
 
+# A chunk is no larger than what the last one allows, so that no small fan-out
+# waits for all of a large one.
+$t->kill9('fanout');
+$xid = now_xid();
+is(change($anna, $cards[0], 'in chunks'), 200, 'a fanout that has just begun');
+ok(quiet(), 'tells many');
+my @chunks = split ' ', $t->psql("select string_agg(n::text, ' ' order by xid)
+    from (select xid, count(*) as n from cardx.user_log
+        where user_id like 'holder%' and kind = 'contact' and xid >= '$xid'
+        group by xid) c");
+cmp_ok($chunks[0], '<=', 200, 'the first chunk is small');
+is(scalar(grep { $chunks[$_] > int($chunks[ $_ - 1 ] * 5 / 4) } 1 .. $#chunks),
+    0, 'and none is more than a quarter larger than the one before')
+    or diag("@chunks");
+
 # changed while it runs: everybody hears of the last change
 $xid = now_xid();
 change($anna, $cards[0], 'first');

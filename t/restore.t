@@ -122,8 +122,8 @@ $t->psql("select cardx.log_add('$bela->{user_id}', 'news', 'n' || i, 'put')
     from generate_series(1, 3) i");
 $t->psql("do \$\$ begin for i in 1 .. 300 loop perform cardx.log_add(
     '$anna->{user_id}', 'news', 'n' || i, 'put'); commit; end loop; end \$\$");
-$t->psql("insert into cardx.fanouts (card_id, generation, after, told_after,
-    told_until, xid) select object, generation, '~', '', '~',
+$t->psql("insert into cardx.fanouts (card_id, generation, after,
+    told_holders, told_entries, xid) select object, generation, '~', '{}', '{}',
     pg_current_xact_id() from cardx.outbox where effect = 'holders'");
 my ($late) = everything(\%bela);
 my $dump = "$t->{var}/dump";

@@ -18,10 +18,13 @@ CREATE TABLE cardx.fanouts (
     until text COLLATE "C",             -- null: the end
     again text COLLATE "C",             -- then from the start to here
     written boolean NOT NULL DEFAULT false, -- nothing is left to write
-    told_after text COLLATE "C",        -- written, not told: these holders, ...
-    told_until text COLLATE "C",
+    told_holders text[],                -- written, not told: their ...
+    told_entries text[],                -- ... entries, ...
     xid xid8                            -- ... by this transaction; null: none
 );
+-- ids do not get shorter
+ALTER TABLE cardx.fanouts ALTER COLUMN told_holders SET STORAGE EXTERNAL,
+    ALTER COLUMN told_entries SET STORAGE EXTERNAL;
 ALTER TABLE cardx.fanouts OWNER TO cardx_definer;
 
 COMMENT ON COLUMN cardx.outbox.object IS
@@ -174,7 +177,8 @@ CREATE FUNCTION cardx.fanout_take(OUT card_id text, OUT state text)
 AS $$
 DECLARE
     row cardx.outbox;
-    f cardx.fanouts;
+    known bigint;
+    undecided xid8;
 BEGIN
     SELECT * INTO row FROM cardx.outbox o
     WHERE o.effect = 'holders' AND o.due_at <= clock_timestamp()
@@ -190,76 +194,77 @@ BEGIN
         RETURN;
     END IF;
 
-    INSERT INTO cardx.fanouts AS g (card_id, generation)
-    VALUES (row.object, row.generation)
-    ON CONFLICT ON CONSTRAINT fanouts_pkey DO UPDATE
-        SET generation = excluded.generation, until = NULL, written = false,
-            after = CASE WHEN g.written THEN '' ELSE g.after END,
-            again = CASE WHEN g.written OR g.after = '' THEN NULL
-                ELSE g.after END
-        WHERE g.generation <> excluded.generation;
+    SELECT g.generation, g.xid INTO known, undecided
+    FROM cardx.fanouts g
+    WHERE g.card_id = row.object;
+
+    IF known IS DISTINCT FROM row.generation THEN
+        INSERT INTO cardx.fanouts AS g (card_id, generation)
+        VALUES (row.object, row.generation)
+        ON CONFLICT ON CONSTRAINT fanouts_pkey DO UPDATE
+            SET generation = excluded.generation, until = NULL,
+                written = false,
+                after = CASE WHEN g.written THEN '' ELSE g.after END,
+                again = CASE WHEN g.written OR g.after = '' THEN NULL
+                    ELSE g.after END;
+    END IF;
 
     -- begun in another database: once more from the start
-    UPDATE cardx.fanouts g
-    SET after = '', until = NULL, again = NULL, written = false,
-        told_after = NULL, told_until = NULL, xid = NULL
-    WHERE g.card_id = row.object
-        AND g.xid >= pg_snapshot_xmax(pg_current_snapshot());
-
-    SELECT * INTO f FROM cardx.fanouts g WHERE g.card_id = row.object;
+    IF undecided >= pg_snapshot_xmax(pg_current_snapshot()) THEN
+        UPDATE cardx.fanouts g
+        SET after = '', until = NULL, again = NULL, written = false,
+            told_holders = NULL, told_entries = NULL, xid = NULL
+        WHERE g.card_id = row.object;
+        undecided := NULL;
+    END IF;
 
     UPDATE cardx.outbox o
     SET attempts = o.attempts + 1, due_at = clock_timestamp()
     WHERE o.effect = 'holders' AND o.object = row.object;
 
     card_id := row.object;
-    state := CASE WHEN f.xid IS NULL THEN 'write'
-        WHEN f.xid < pg_snapshot_xmin(pg_current_snapshot()) THEN 'tell'
+    state := CASE WHEN undecided IS NULL THEN 'write'
+        WHEN undecided < pg_snapshot_xmin(pg_current_snapshot()) THEN 'tell'
         ELSE 'wait' END;
 END
 $$;
 
 -- What the last chunk wrote, as wakes_take() gives it, and asks for pushes.
--- Who was changed again since then is told of that.
+-- What came before is read now that all of it is decided.
 CREATE FUNCTION cardx.fanout_tell(wanted text)
     RETURNS TABLE (user_id text, line text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    f cardx.fanouts;
+    told text[];
+    its text[];
+    change xid8;
+    what text;
 BEGIN
+    SELECT g.told_holders, g.told_entries, g.xid INTO told, its, change
+    FROM cardx.fanouts g
+    WHERE g.card_id = wanted;
+
     UPDATE cardx.fanouts g
-    SET told_after = NULL, told_until = NULL, xid = NULL
-    FROM cardx.fanouts old
-    WHERE g.card_id = wanted AND old.card_id = g.card_id
-    RETURNING old.* INTO f;
+    SET told_holders = NULL, told_entries = NULL, xid = NULL
+    WHERE g.card_id = wanted;
 
-    PERFORM cardx.push_ask(array_agg(c.user_id))
-    FROM cardx.contacts c
-    JOIN cardx.push_subscriptions s USING (user_id)
-    JOIN cardx.user_log l ON l.user_id = c.user_id AND l.kind = 'contact'
-        AND l.object_id = c.contact_id
-    WHERE c.card_id = wanted AND c.user_id > f.told_after
-        AND c.user_id <= f.told_until AND l.xid = f.xid
-    HAVING count(*) > 0;
+    IF EXISTS (SELECT FROM cardx.push_subscriptions s
+               WHERE s.user_id = ANY (told))
+    THEN
+        PERFORM cardx.push_ask(told);
+    END IF;
 
-    -- A holder's newest two up to then: the chunk wrote one row for each, of
-    -- this card's entry.
+    what := ' ' || change::text || ' contact put ';
+
     RETURN QUERY
-    SELECT h.user_id, coalesce(h.xids[2]::text, '0') || ' ' || f.xid::text
-        || CASE WHEN h.deleted_at IS NULL THEN ' contact put '
-               ELSE ' contact delete ' END || h.contact_id
-    FROM (SELECT c.user_id, c.contact_id, c.deleted_at, ARRAY(
-              SELECT l.xid
-              FROM cardx.user_log l
-              WHERE l.user_id = c.user_id AND l.xid <= f.xid
-              ORDER BY l.xid DESC
-              LIMIT 2) AS xids
-          FROM cardx.contacts c
-          WHERE c.card_id = wanted AND c.user_id > f.told_after
-              AND c.user_id <= f.told_until
-          OFFSET 0) h
-    WHERE h.xids[1] = f.xid;
+    SELECT h.user_id, coalesce((
+            SELECT l.xid
+            FROM cardx.user_log l
+            WHERE l.user_id = h.user_id AND l.xid < change
+            ORDER BY l.xid DESC
+            LIMIT 1)::text, '0') || what || h.contact_id
+    FROM (SELECT unnest(told), unnest(its)) h (user_id, contact_id);
 END
 $$;
 
@@ -291,7 +296,7 @@ DECLARE
 BEGIN
     UPDATE cardx.user_log l
     SET xid = pg_current_xact_id(), changed_at = now()
-    FROM unnest(holders, entries) h (user_id, contact_id)
+    FROM (SELECT unnest(holders), unnest(entries)) h (user_id, contact_id)
     WHERE l.user_id = h.user_id AND l.kind = 'contact'
         AND l.object_id = h.contact_id;
     GET DIAGNOSTICS updated = ROW_COUNT;
@@ -320,16 +325,18 @@ $$;
 -- their grants begins where the chunk does, and ends there; a hash or a sort
 -- would have all holders for each chunk, and does in a session's first plans.)
 CREATE FUNCTION cardx.fanout_write(wanted text, page integer)
-    RETURNS SETOF text
+    RETURNS text[]
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_hashjoin = off SET enable_sort = off
 AS $$
 DECLARE
-    f cardx.fanouts;
+    f record;
     holders text[];
     entries text[];
+    n integer;
 BEGIN
-    SELECT * INTO f FROM cardx.fanouts g WHERE g.card_id = wanted;
+    SELECT g.after, g.until, g.again, g.written, g.xid INTO f
+    FROM cardx.fanouts g WHERE g.card_id = wanted;
 
     IF NOT f.written THEN
         SELECT array_agg(h.user_id), array_agg(h.contact_id)
@@ -359,14 +366,14 @@ BEGIN
         PERFORM cardx.log_holders(holders, entries);
     END IF;
 
-    IF holders IS NOT NULL THEN
-        f.told_after := f.after;
-        f.told_until := holders[cardinality(holders)];
+    n := coalesce(cardinality(holders), 0);
+
+    IF n > 0 THEN
         f.xid := pg_current_xact_id();
-        f.after := f.told_until;
+        f.after := holders[n];
     END IF;
 
-    IF coalesce(cardinality(holders), 0) < page THEN
+    IF n < page THEN
         f.written := f.again IS NULL;
         f.until := f.again;
         f.again := NULL;
@@ -383,12 +390,12 @@ BEGIN
     ELSE
         UPDATE cardx.fanouts g
         SET after = f.after, until = f.until, again = f.again,
-            written = f.written, told_after = f.told_after,
-            told_until = f.told_until, xid = f.xid
+            written = f.written, told_holders = holders,
+            told_entries = entries, xid = f.xid
         WHERE g.card_id = wanted;
     END IF;
 
-    RETURN QUERY SELECT unnest(holders);
+    RETURN holders;
 END
 $$;
 

@@ -2,8 +2,8 @@
 
 BEGIN;
 
-SELECT card_id, generation, after, until, again, written, told_after,
-    told_until, xid
+SELECT card_id, generation, after, until, again, written,
+    told_holders, told_entries, xid
 FROM cardx.fanouts WHERE false;
 
 SELECT 1 / (count(*) = 5)::integer

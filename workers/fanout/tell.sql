@@ -19,4 +19,4 @@ select t.user_id, t.line, (select cardx.log_epoch())
 from cardx.fanout_tell($1) t
 
 -- name: fanout_write
-select holder from cardx.fanout_write($1, $2::integer) holder
+select unnest(cardx.fanout_write($1, $2::integer))
