@@ -167,6 +167,11 @@ ngx_http_cardx_begin(ngx_http_request_t *r, ngx_http_cardx_path_e path,
                                       &ngx_http_cardx_method_body);
     }
 
+    /* guards of changes, which workers don't look at here either */
+
+    r->headers_in.if_match = NULL;
+    r->headers_in.if_unmodified_since = NULL;
+
     *ctx = ngx_http_cardx_create_ctx(r);
 
     if (*ctx == NULL) {
@@ -482,10 +487,6 @@ ngx_http_cardx_send_tagged(ngx_http_request_t *r, ngx_str_t *type,
     ngx_table_elt_t  *h;
     static ngx_str_t  name = ngx_string("if-none-match");
 
-    /* there is no date that this could be about, as nginx would think */
-
-    r->headers_in.if_unmodified_since = NULL;
-
     r->headers_out.status = NGX_HTTP_OK;
 
     if (r != r->main) {
@@ -494,9 +495,7 @@ ngx_http_cardx_send_tagged(ngx_http_request_t *r, ngx_str_t *type,
 
     etag = r->headers_out.etag->value;
 
-    /* If-Match comes first (13.2.2): then nginx's own filter looks at both */
-
-    h = r->headers_in.if_match ? NULL : r->headers_in.if_none_match;
+    h = r->headers_in.if_none_match;
 
     while (h) {
 

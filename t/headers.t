@@ -88,6 +88,13 @@ look('thumbnail', 200, $t->get($drawn->{thumbnail}), {
     'cross-origin-resource-policy' => qr/^cross-origin$/ });
 look('no thumbnail', 404, $t->get('/t/x'),
     { 'cross-origin-resource-policy' => qr/^cross-origin$/ });
+for my $guard (['If-Match', '"x"'],
+    ['If-Unmodified-Since', 'Thu, 01 Jan 1970 00:00:00 GMT']) {
+    is($t->get($_, undef, { @$guard, token => $token })->{status}, 200,
+        "GET $_: no matter what $guard->[0] says")
+        for "/c/$card?k=$key", "/c/$card.vcf?k=$key", "/c/$card/photo?k=$key",
+        $drawn->{thumbnail}, "/v1/cards/$card";
+}
 look('redirect', 302, $t->get("/q/$key"));
 look('wrong redirect', 404, $t->get('/q/' . 'A' x 26));
 look('wrong redirect, page', 404, $t->get('/q/' . 'A' x 26, undef, { %html }),
@@ -124,6 +131,10 @@ look('static', 200, $t->get('/static/card.css'),
     { 'cache-control' => qr/^max-age=3600$/ });
 look('static, any range', 200, $t->get('/static/card.css', undef,
     { Range => 'bytes=9999999-' }), { 'cache-control' => qr/./ });
+look("static, $_->[0]", 412, $t->get('/static/card.css', undef, { @$_ }),
+    { 'cache-control' => qr/./ })
+    for ['If-Match', '"x"'],
+    ['If-Unmodified-Since', 'Thu, 01 Jan 1970 00:00:00 GMT'];
 look('no such file', 404, $t->get('/static/none'), { 'cache-control' => qr/./ });
 look('static, wrong method', 405, $t->post('/static/card.css', '{}'),
     { 'cache-control' => qr/./, allow => qr/^GET, HEAD$/ });
