@@ -166,6 +166,23 @@ cx_vline_raw(cx_vcard_writer_t *writer, const char *text)
 
 
 void
+cx_vline_uri(cx_vcard_writer_t *writer, const char *uri)
+{
+    char code[4];
+
+    for (; *uri != '\0'; uri++) {
+        if (is_control(*uri)) {
+            snprintf(code, sizeof(code), "%%%02X", (unsigned char) *uri);
+            cx_buf_puts(&writer->line, code);
+
+        } else {
+            cx_buf_putc(&writer->line, *uri);
+        }
+    }
+}
+
+
+void
 cx_vline_char(cx_vcard_writer_t *writer, char c)
 {
     cx_buf_putc(&writer->line, c);

@@ -45,9 +45,12 @@ void cx_vline_param(cx_vcard_writer_t *writer, const char *name,
 void cx_vline_value(cx_vcard_writer_t *writer);
 
 /* Appends to the value: escaped as text, as it is but without control
- * characters, or one separator. */
+ * characters, as an address, or one separator.  In an address a control
+ * character is percent-encoded: without it "java<tab>script:" would be one
+ * that runs. */
 void cx_vline_text(cx_vcard_writer_t *writer, const char *text);
 void cx_vline_raw(cx_vcard_writer_t *writer, const char *text);
+void cx_vline_uri(cx_vcard_writer_t *writer, const char *uri);
 void cx_vline_char(cx_vcard_writer_t *writer, char c);
 
 /* Folds the line and puts it out, and a label for its group if one waits. */

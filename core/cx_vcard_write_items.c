@@ -273,7 +273,7 @@ write_phone(cx_vcard_writer_t *writer, const cx_json_t *item)
     } else if (writer->version == CX_VCARD_4) {
         cx_vline_param(writer, "VALUE", "uri");
         cx_vline_value(writer);
-        cx_vline_raw(writer, number);
+        cx_vline_uri(writer, number);
 
     } else {
         /* RFC 3966's extension, as people write it */
@@ -420,7 +420,7 @@ write_old_service(cx_vcard_writer_t *writer, const cx_json_t *item)
         }
 
         cx_vline_value(writer);
-        cx_vline_raw(writer, uri);
+        cx_vline_uri(writer, uri);
         cx_vline_end(writer);
         return;
     }
@@ -438,7 +438,7 @@ write_old_service(cx_vcard_writer_t *writer, const cx_json_t *item)
     cx_vline_value(writer);
 
     if (uri != NULL) {
-        cx_vline_raw(writer, uri);
+        cx_vline_uri(writer, uri);
 
     } else if (user != NULL) {
         cx_vline_raw(writer, "x-apple:");
@@ -483,7 +483,7 @@ write_service(cx_vcard_writer_t *writer, const cx_json_t *item)
         }
 
         cx_vline_value(writer);
-        cx_vline_raw(writer, uri);
+        cx_vline_uri(writer, uri);
 
     } else {
         cx_vline_param(writer, "VALUE", "text");

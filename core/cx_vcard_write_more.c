@@ -173,7 +173,7 @@ write_resource(cx_vcard_writer_t *writer, const char *property,
     }
 
     cx_vline_value(writer);
-    cx_vline_raw(writer, uri);
+    cx_vline_uri(writer, uri);
     cx_vline_end(writer);
 }
 
@@ -329,7 +329,7 @@ write_place(cx_vcard_writer_t *writer, const cx_json_t *item, const char *name)
     } else {
         cx_vline_param(writer, "VALUE", "uri");
         cx_vline_value(writer);
-        cx_vline_raw(writer, geo);
+        cx_vline_uri(writer, geo);
     }
 
     cx_vline_end(writer);

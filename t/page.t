@@ -222,6 +222,36 @@ unlike($r->{text}, qr/<[^>]* onclick/, 'no attribute of its own');
 like($r->{text}, qr/&lt;script&gt;alert\(1\)&lt;\/script&gt;&quot;&#39;&amp;/,
     'its texts are texts');
 
+# What is a link, and to where; undef: the text alone.
+my @numbers = (['+49 (0)30 / 5551-212' => 'tel:+49305551212'],
+    ["010\x{2013}6552\x{a0}9988 转 12" => 'tel:01065529988;ext=12'],
+    ['tel:+1-201-555-0123;ext=4' => 'tel:+12015550123;ext=4'],
+    ['(201) 555 x 9' => 'tel:201555;ext=9'],
+    map {; [$_ => undef] } '*21*5551212#', '#31#5551212', '5551212*7',
+        '1-800-FLOWERS', '555,,12', '555 x', 'tel:%2306%23', '１２３ 45');
+my @addresses = (['a@example.org' => 'mailto:a@example.org'],
+    ['a?bcc=x@example.org' => 'mailto:a%3Fbcc%3Dx@example.org'],
+    ['a&b%c,d@example.org' => 'mailto:a%26b%25c%2Cd@example.org'],
+    ['a@example.org?bcc=x@y.example'
+        => 'mailto:a%40example.org%3Fbcc%3Dx@y.example'],
+    ['a@example.org?subject=x' => 'mailto:a@example.org%3Fsubject%3Dx'],
+    map {; [$_ => undef] } "a\tb\@example.org", 'a b@example.org', 'a', '@x');
+my @uris = (['HTTP://example.org/' => 'HTTP://example.org/'],
+    ["https://example.org/\ta" => 'https://example.org/%09a'],
+    ['tel:+1 201' => 'tel:+1201'],
+    map {; [$_ => undef] } 'https:example.org', 'http:/x', 'tel:*%2321%23',
+        'sms:1?body=2', "java\tscript:alert(1)", "ht\ttps://example.org");
+my @linked = ((map { [phones => number => @$_] } @numbers),
+    (map { [emails => address => @$_] } @addresses),
+    (map { [links => uri => @$_] } @uris));
+for my $case (@linked) {
+    my ($property, $member, $value, $link) = @$case;
+    ($r) = page({ $property => { x => { $member => $value } } });
+    my ($got) = $r->{text} =~ /<a class="row" [^>]*href="([^"]*)"/;
+    is($got, defined $link ? $link =~ s/&/&amp;/gr : undef,
+        "$member: " . $value =~ s/\t/<tab>/r);
+}
+
 # --- what no key opens -----------------------------------------------------
 
 my $refused = open_page("/c/$id?k=" . 'A' x 26);

@@ -112,6 +112,11 @@ static const case_t cases[] = {
       "\"user\":\"jn\"}}}",
       "SOCIALPROFILE;PROP-ID=s;SERVICE-TYPE=WeChat;VALUE=text:jn",
       "X-SOCIALPROFILE;TYPE=WeChat;X-USER=jn:x-apple:jn" },
+    { "{\"links\":{\"l\":{\"uri\":\"java\\tscript:x\\n\"}}}",
+      "URL;PROP-ID=l:java%09script:x%0A", "URL:java%09script:x%0A" },
+    { "{\"onlineServices\":{\"s\":{\"uri\":\"java\\tscript:x\"}}}",
+      "SOCIALPROFILE;PROP-ID=s:java%09script:x",
+      "X-SOCIALPROFILE:java%09script:x" },
     { "{\"addresses\":{\"a\":{\"components\":["
       "{\"kind\":\"number\",\"value\":\"12\"},"
       "{\"kind\":\"name\",\"value\":\"Main St\"},"

@@ -391,13 +391,7 @@ text_link(TALLOC_CTX *ctx, const cx_json_t *item)
 static char *
 mail_link(TALLOC_CTX *ctx, const cx_json_t *item)
 {
-    const char *address;
-
-    address = cx_json_text(item, "address");
-
-    return address != NULL && *address != '\0'
-               ? cx_page_link(ctx, talloc_asprintf(ctx, "mailto:%s", address))
-               : NULL;
+    return cx_page_mail(ctx, cx_json_text(item, "address"));
 }
 
 

@@ -12,7 +12,7 @@
 #include "page_text.h"
 
 /* Part of the ETag: another number when the page looks different. */
-#define CX_PAGE_VERSION "1"
+#define CX_PAGE_VERSION "2"
 
 #define CX_PAGE_POLICY                                                         \
     "default-src 'none'; img-src 'self'; media-src 'self'; "                   \

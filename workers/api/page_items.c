@@ -9,9 +9,8 @@
 #define UNRESERVED "-._~:/?#[]@!$&()*+,;=%"
 
 /* What a link may be: nothing that runs, nothing that reads a file. */
-static const char *const schemes[] = { "https:", "http:", "mailto:",
-                                       "tel:",   "sms:",  "geo:",
-                                       "sip:",   "sips:", "xmpp:" };
+static const char *const schemes[] = { "https://", "http://", "mailto:", "geo:",
+                                       "sip:",     "sips:",   "xmpp:" };
 
 
 char *
@@ -42,6 +41,14 @@ cx_page_link(TALLOC_CTX *ctx, const char *uri)
 {
     size_t i, len;
 
+    if (uri != NULL && strncasecmp(uri, "tel:", 4) == 0) {
+        return cx_page_tel(ctx, "tel:", uri);
+    }
+
+    if (uri != NULL && strncasecmp(uri, "sms:", 4) == 0) {
+        return cx_page_tel(ctx, "sms:", uri + 4);
+    }
+
     for (i = 0; uri != NULL && i < sizeof(schemes) / sizeof(schemes[0]); i++) {
         len = strlen(schemes[i]);
 
@@ -51,6 +58,32 @@ cx_page_link(TALLOC_CTX *ctx, const char *uri)
     }
 
     return NULL;
+}
+
+
+/* RFC 6068, 2: what has a meaning in such a link is percent-encoded. */
+char *
+cx_page_mail(TALLOC_CTX *ctx, const char *address)
+{
+    const char *p, *at;
+
+    at = address != NULL ? strrchr(address, '@') : NULL;
+
+    if (at == NULL || at == address || at[1] == '\0') {
+        return NULL;
+    }
+
+    for (p = address; *p != '\0'; p++) {
+        if ((unsigned char) *p <= ' ' || *p == 0x7f) {
+            return NULL;
+        }
+    }
+
+    return cx_must(talloc_asprintf(
+        ctx, "mailto:%s@%s",
+        cx_page_encode(ctx, talloc_strndup(ctx, address, at - address),
+                       "-._~!$*+"),
+        cx_page_encode(ctx, at + 1, "-._~")));
 }
 
 
@@ -160,26 +193,62 @@ cx_page_textable(const cx_json_t *phone)
 }
 
 
-static void
+/* Digits and what people set between them; what follows. */
+static const char *
 add_digits(cx_buf_t *out, const char *text)
 {
-    for (; *text != '\0' && !isalpha((unsigned char) *text) && *text != ';';
-         text++) {
+    for (;;) {
         if (*text >= '0' && *text <= '9') {
-            cx_buf_putc(out, *text);
+            cx_buf_putc(out, *text++);
+
+        } else if (*text != '\0' && strchr(" -./()", *text) != NULL) {
+            text++;
+
+        } else if (strncmp(text, "\xc2\xa0", 2) == 0) {
+            text += 2;
+
+        } else if (strncmp(text, "\xe2\x80", 2) == 0 && text[2] != '\0') {
+            text += 3; /* other spaces, dashes, marks of direction */
+
+        } else {
+            return text;
         }
     }
 }
 
 
+/* What follows the word for an extension, or text. */
+static const char *
+skip_extension(const char *text)
+{
+    static const char *const words[] = {
+        ";ext=", "extension", "ext", "x", "转", "轉",
+    };
+
+    size_t i, len;
+
+    for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        len = strlen(words[i]);
+
+        if (strncasecmp(text, words[i], len) == 0) {
+            text += len;
+            return text + strspn(text, " .:");
+        }
+    }
+
+    return text;
+}
+
+
 /* RFC 3966: digits, and those of an extension, which people write after x,
- * ext. or in that RFC's own way. */
+ * ext. or in that RFC's own way.  With anything else in it, as the * and # of
+ * codes, the digits alone would be another number. */
 char *
 cx_page_tel(TALLOC_CTX *ctx, const char *scheme, const char *number)
 {
     size_t start;
     cx_buf_t out;
-    const char *extension;
+    const char *rest, *trunk;
 
     if (number == NULL) {
         return NULL;
@@ -193,25 +262,44 @@ cx_page_tel(TALLOC_CTX *ctx, const char *scheme, const char *number)
     cx_buf_puts(&out, scheme);
 
     number += strspn(number, " (");
+    start = out.len;
+    rest = number;
 
     if (*number == '+') {
         cx_buf_putc(&out, '+');
+        start++;
+        trunk = strstr(++number, "(0)");
+        rest = number;
+
+        /* not dialled from abroad */
+        if (trunk != NULL) {
+            rest =
+                add_digits(&out, talloc_strndup(ctx, number, trunk - number));
+
+            if (*rest != '\0') {
+                return NULL;
+            }
+
+            rest = trunk + strlen("(0)");
+        }
     }
 
-    start = out.len;
-    add_digits(&out, number);
+    rest = add_digits(&out, rest);
 
     if (out.len < start + 2) {
         return NULL;
     }
 
-    extension = strpbrk(number, "xX");
+    if (*rest != '\0') {
+        number = skip_extension(rest);
 
-    if (extension != NULL
-        && extension[strcspn(extension, "0123456789")] != '\0') {
+        if (*number < '0' || *number > '9') {
+            return NULL;
+        }
+
         cx_buf_puts(&out, ";ext=");
-        add_digits(&out, extension + strcspn(extension, "0123456789"));
+        rest = add_digits(&out, number);
     }
 
-    return cx_buf_text(&out);
+    return *rest == '\0' ? cx_buf_text(&out) : NULL;
 }

@@ -210,9 +210,7 @@ emails(cx_page_writer_t *p)
             continue;
         }
 
-        row(p, "mail",
-            cx_page_link(p->out.ctx,
-                         talloc_asprintf(p->out.ctx, "mailto:%s", address)),
+        row(p, "mail", cx_page_mail(p->out.ctx, address),
             row_label(p, items[i], CX_SAY_EMAIL), address, false);
         cx_buf_puts(&p->out, "</li>\n");
     }

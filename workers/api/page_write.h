@@ -31,12 +31,15 @@ char *cx_page_encode(TALLOC_CTX *ctx, const char *text, const char *keep);
  * percent-encoded; owned by ctx.  NULL: nothing to link to. */
 char *cx_page_link(TALLOC_CTX *ctx, const char *uri);
 
+/* mailto: of an address, or NULL. */
+char *cx_page_mail(TALLOC_CTX *ctx, const char *address);
+
 /* The members of an object property, those preferred first (RFC 9553,
  * 1.5.4); *n of them, owned by ctx. */
 const cx_json_t **cx_page_items(TALLOC_CTX *ctx, const cx_json_t *object,
                                 size_t *n);
 
-/* tel: of a number as people write it, or NULL. */
+/* tel: or sms: of a number as people write it, or NULL: it is none. */
 char *cx_page_tel(TALLOC_CTX *ctx, const char *scheme, const char *number);
 
 /* An address on one line per component group, or NULL; a map of it. */
