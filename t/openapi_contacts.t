@@ -112,6 +112,11 @@ subtest 'media' => sub {
     %medium = (%held, kind => 'photo');
     call(getContactMedium => 200, \%medium);
     call(getContactMedium => 304, { %medium, 'If-None-Match' => '*' });
+    call(getContactMedium => 206, { %medium, Range => 'bytes=1-3' });
+    is($t->get("/v1/contacts/$held{contact_id}/media/photo", undef,
+        { %held, Range => 'bytes=1-3' })->{body}, 'PNG', 'that part');
+    call(getContactMedium => '416 invalid_range', { %medium,
+        Range => 'bytes=99999-' });
     call(deleteContactPhoto => '412 version_conflict', { %held,
         'If-Match' => '"0"' });
 };

@@ -118,10 +118,10 @@ static void
 get_medium(cx_request_t *r)
 {
     size_t len;
-    char *etag;
     cx_book_t *book;
     PGresult *rows;
     unsigned char *bytes;
+    cx_media_part_t part;
     const char *type, *media_id;
 
     if (!cx_query(r, &rows, &SQL_CONTACT_THERE, r->params[0])) {
@@ -149,12 +149,8 @@ get_medium(cx_request_t *r)
     cx_answer_header(r, "Cache-Control", "private, no-cache");
 
     if (len > 0) {
-        etag = talloc_asprintf(r, "\"%s\"", media_id);
-
-        if (!cx_not_modified(r, etag)) {
-            cx_answer_etag(r, etag);
-            cx_answer_header(r, "Content-Disposition", "inline");
-            cx_answer(r, 200, type, bytes, len);
+        if (cx_media_begin(r, media_id, len, &part)) {
+            cx_media_send(r, &part, type, bytes + part.first);
         }
 
         return;

@@ -72,10 +72,12 @@ read_bytes(cx_request_t *r, const char *media_id, long long first,
 
 /* Of HEAD no range is defined (14.2). */
 static cx_range_t
-asked_range(cx_request_t *r, const char *etag, long long bytes, uint64_t *first,
-            uint64_t *last)
+asked_range(cx_request_t *r, const char *etag, cx_media_part_t *part)
 {
     const char *range, *if_range;
+
+    part->first = 0;
+    part->last = part->bytes - 1;
 
     range = cx_header(r, "Range");
     if_range = cx_header(r, "If-Range");
@@ -85,7 +87,53 @@ asked_range(cx_request_t *r, const char *etag, long long bytes, uint64_t *first,
         return CX_RANGE_NONE;
     }
 
-    return cx_range_read(range, strlen(range), (uint64_t) bytes, first, last);
+    return cx_range_read(range, strlen(range), part->bytes, &part->first,
+                         &part->last);
+}
+
+
+bool
+cx_media_begin(cx_request_t *r, const char *media_id, uint64_t bytes,
+               cx_media_part_t *part)
+{
+    cx_range_t range;
+
+    part->etag = talloc_asprintf(r, "\"%s\"", media_id);
+    part->bytes = bytes;
+
+    if (cx_not_modified(r, part->etag)) {
+        return false;
+    }
+
+    range = asked_range(r, part->etag, part);
+    part->whole = range != CX_RANGE_ONE;
+
+    if (range == CX_RANGE_BAD) {
+        cx_answer_header(r, "Content-Range", "bytes */%" PRIu64, bytes);
+        cx_problem(r, 416, "invalid_range", "There are %" PRIu64 " bytes.",
+                   bytes);
+        return false;
+    }
+
+    return true;
+}
+
+
+void
+cx_media_send(cx_request_t *r, const cx_media_part_t *part, const char *type,
+              const void *data)
+{
+    if (!part->whole) {
+        cx_answer_header(r, "Content-Range",
+                         "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, part->first,
+                         part->last, part->bytes);
+    }
+
+    cx_answer_etag(r, part->etag);
+    cx_answer_header(r, "Accept-Ranges", "bytes");
+    cx_answer_header(r, "Content-Disposition", "inline");
+    cx_answer(r, part->whole ? 200 : 206, type, data,
+              (size_t) (part->last - part->first + 1));
 }
 
 
@@ -93,45 +141,23 @@ void
 cx_serve_media(cx_request_t *r, const char *media_id, const char *type,
                long long bytes)
 {
-    char *etag, *data;
-    uint64_t first, last;
-    cx_range_t range;
+    char *data;
+    cx_media_part_t part;
 
-    etag = talloc_asprintf(r, "\"%s\"", media_id);
-
-    if (cx_not_modified(r, etag)) {
-        return;
-    }
-
-    first = 0;
-    last = (uint64_t) bytes - 1;
-    range = asked_range(r, etag, bytes, &first, &last);
-
-    if (range == CX_RANGE_BAD) {
-        cx_answer_header(r, "Content-Range", "bytes */%lld", bytes);
-        cx_problem(r, 416, "invalid_range", "There are %lld bytes.", bytes);
+    if (!cx_media_begin(r, media_id, (uint64_t) bytes, &part)) {
         return;
     }
 
     data = "";
 
     if (strcmp(r->method, "HEAD") != 0) {
-        data = read_bytes(r, media_id, (long long) first, (long long) last);
+        data = read_bytes(r, media_id, (long long) part.first,
+                          (long long) part.last);
 
         if (data == NULL) {
             return;
         }
     }
 
-    if (range == CX_RANGE_ONE) {
-        cx_answer_header(r, "Content-Range",
-                         "bytes %" PRIu64 "-%" PRIu64 "/%lld", first, last,
-                         bytes);
-    }
-
-    cx_answer_etag(r, etag);
-    cx_answer_header(r, "Accept-Ranges", "bytes");
-    cx_answer_header(r, "Content-Disposition", "inline");
-    cx_answer(r, range == CX_RANGE_ONE ? 206 : 200, type, data,
-              (size_t) (last - first + 1));
+    cx_media_send(r, &part, type, data);
 }
