@@ -491,6 +491,8 @@ ngx_http_cardx_limit_counts(ngx_http_cardx_ctx_t *ctx)
     case 0:
     case NGX_HTTP_CLIENT_CLOSED_REQUEST:
         return ctx->status == NGX_HTTP_CARDX_MISS
+               || ctx->status == NGX_HTTP_CARDX_MALFORMED
+               || ctx->status == NGX_HTTP_CARDX_REFUSED
                || (ctx->status == NGX_HTTP_CARDX_PASS && !ctx->passing);
 
     default:

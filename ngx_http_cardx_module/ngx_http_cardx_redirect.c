@@ -13,7 +13,6 @@ static void ngx_http_cardx_redirect_keep(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
 static void ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx,
     redisReply *reply);
-static ngx_int_t ngx_http_cardx_redirect_refuse(ngx_http_cardx_ctx_t *ctx);
 static ngx_int_t ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx,
     const char *card_id, ngx_http_cardx_status_e status);
 
@@ -123,7 +122,7 @@ ngx_http_cardx_redirect_cached(ngx_http_cardx_ctx_t *ctx)
                                             NGX_HTTP_CARDX_CACHED);
 
     case CX_VERDICT_REFUSED:
-        return ngx_http_cardx_redirect_refuse(ctx);
+        return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
 
     default: /* CX_VERDICT_MISS */
         return NGX_DECLINED;
@@ -182,7 +181,7 @@ ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
         break;
 
     case CX_VERDICT_REFUSED:
-        rc = ngx_http_cardx_redirect_refuse(ctx);
+        rc = ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
         break;
 
     default: /* CX_VERDICT_MISS */
@@ -191,21 +190,6 @@ ngx_http_cardx_redirect_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
     }
 
     ngx_http_cardx_done(ctx, rc);
-}
-
-
-/* Somebody with a camera gets a page from a worker, which also says no. */
-
-static ngx_int_t
-ngx_http_cardx_redirect_refuse(ngx_http_cardx_ctx_t *ctx)
-{
-    if (ngx_http_cardx_form(ctx->request) == CX_FORM_HTML
-        && ngx_http_cardx_limited(ctx) == 0)
-    {
-        return ngx_http_cardx_fall_back(ctx, NGX_HTTP_CARDX_REFUSED);
-    }
-
-    return ngx_http_cardx_refuse(ctx, NGX_HTTP_CARDX_REFUSED);
 }
 
 

@@ -535,16 +535,28 @@ ngx_http_cardx_problem(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
+/* Somebody with a camera gets a page, which a worker makes: it is not asked
+ * more often than the address may be refused. */
+
 ngx_int_t
 ngx_http_cardx_refuse(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status)
 {
-    ngx_uint_t  seconds;
+    ngx_uint_t                  seconds;
+    ngx_http_cardx_loc_conf_t  *clcf;
 
     seconds = ngx_http_cardx_limited(ctx);
 
     if (seconds) {
         return ngx_http_cardx_too_many(ctx, seconds);
+    }
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    if (clcf->fallback.len
+        && ngx_http_cardx_form(ctx->request) == CX_FORM_HTML)
+    {
+        return ngx_http_cardx_fall_back(ctx, status);
     }
 
     ngx_http_cardx_count(ctx, status);

@@ -84,11 +84,16 @@ for my $accept ('*/*', 'text/html', 'text/vcard') {
         ['wrong id', '/c/' . 'A' x 28 . '?k=' . random_key()],
         ['no key', "/c/$card"],
         ['half a key', "/c/$card?k=ABC"],
+        ['key of a wrong alphabet', "/c/$card?k=" . '1' x 26],
+        ['cut off', '/c/' . substr($card, 0, 20)],
+        ['nothing', '/c/'],
+        ['too much', "/c/$card/photo/x"],
+        ['short code', '/q/xx'],
+        ['code of a wrong alphabet', '/q/' . '1' x 26],
+        ['code with a path', '/Q/x/y'],
         ['photo', "/c/$card/photo?k=" . random_key()],
     ) {
         my ($what, $path) = @$other;
-        # who can't be asked about a page says it in JSON
-        next if $accept eq 'text/html' && $what =~ /id|key|photo/;
         is(face($path, Accept => $accept), $face, "$accept: $what");
     }
 }

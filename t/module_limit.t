@@ -89,6 +89,8 @@ is($r->{headers}{'cache-control'}, 'no-store', 'not stored');
 is(get('192.0.2.2', wrong())->{status}, 404, 'another address is not');
 is(get('192.0.2.1', '/c/x')->{status}, 429, 'malformed: card');
 is(get('192.0.2.1', "/c/$card")->{status}, 429, 'no key');
+is(get('192.0.2.1', '/c/x', Accept => 'text/html')->{status}, 429,
+    'malformed: page');
 is(get('192.0.2.1', '/q/x')->{status}, 429, 'malformed: redirect');
 is(get('192.0.2.1', '/t/x')->{status}, 429, 'malformed: thumbnail');
 
@@ -142,6 +144,8 @@ sub leave {
 is(leave('192.0.2.21', '?k='), 429, 'who leaves is counted: a card');
 is(leave('192.0.2.22', '?k=', Accept => 'text/html'), 429, 'a page');
 is(leave('192.0.2.23', '.vcf?k='), 429, 'a vCard');
+is(leave('192.0.2.25', 'x?k=', Accept => 'text/html'), 429,
+    'the page of a damaged link');
 is(get('192.0.2.24', wrong())->{status}, 404, 'another address is not');
 
 # --- a process that is stopped while it has the lock -----------------------
@@ -192,6 +196,9 @@ is("@status", '404 404 404 404 404 429', 'misses that a worker refused');
 @status = map { get('198.51.100.3', "/c/$card?k=" . ($edge->new_key)[0],
     Accept => 'text/html')->{status} } 1 .. 6;
 is("@status", '404 404 404 404 404 429', 'pages that a worker refused');
+@status = map { get('198.51.100.4', '/c/x', Accept => 'text/html')->{status} }
+    1 .. 6;
+is("@status", '404 404 404 404 404 429', 'and pages of damaged links');
 
 # --- a full zone forgets the oldest ----------------------------------------
 

@@ -263,6 +263,10 @@ is($refused->{headers}{'cache-control'}, 'no-store', 'not kept');
 like($refused->{text}, qr/Ask the person/, 'says what to do');
 like(open_page("/c/$id?k=" . 'A' x 26, 'zh')->{text}, qr/索取新的二维码/,
     'in Chinese too');
+for my $damaged ("/c/$id", "/c/$id?k=short", '/c/x', '/q/xx',
+    '/q/' . '1' x 26) {
+    is(open_page($damaged)->{body}, $refused->{body}, "the same for $damaged");
+}
 $t->delete("/v1/cards/$id", undef, $anna);
 is(open_page("/c/$id?$k")->{body}, $refused->{body},
     'the same for a card that is gone');

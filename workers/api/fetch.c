@@ -625,6 +625,17 @@ fetch_redirect(cx_request_t *r)
 }
 
 
+bool
+cx_fetch_address(const cx_request_t *r)
+{
+    return (strcmp(r->method, "GET") == 0 || strcmp(r->method, "HEAD") == 0)
+           && r->path[0] == '/' && r->path[1] != '\0'
+           && strchr("ctqQ", r->path[1]) != NULL && r->path[2] == '/';
+}
+
+
+const cx_route_t cx_route_refused = { "GET", "/", refuse, CX_ANONYMOUS, 0 };
+
 const cx_route_t cx_routes_fetch[] = {
     { "GET", "/", fetch_verified_medium, CX_ANONYMOUS, 0 },
     { "GET", "/c/{*}", fetch_card, CX_ANONYMOUS, 0 },

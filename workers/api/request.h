@@ -214,4 +214,9 @@ extern const cx_route_t cx_routes_updates[];
 extern const cx_route_t cx_routes_me_delete[];
 extern const cx_route_t cx_routes_me_export[];
 
+/* Whether somebody without an account asks for something that no route leads
+ * to, as a damaged link does; and what refuses it. */
+bool cx_fetch_address(const cx_request_t *r);
+extern const cx_route_t cx_route_refused;
+
 #endif

@@ -126,6 +126,11 @@ cx_route(cx_request_t *r)
         }
     }
 
+    if (cx_fetch_address(r)) {
+        r->route = &cx_route_refused;
+        return;
+    }
+
     if (allow != NULL) {
         cx_answer_header(r, "Allow", "%s", allow);
         cx_problem(r, 405, "method_not_allowed",
