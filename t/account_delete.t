@@ -13,7 +13,9 @@ use CardxTest::Media ();
 use Encode ();
 use Test::More;
 
-my $t = CardxTest->new->start;
+# nginx forgets soon, not after ten minutes
+my $t = CardxTest->new(nginx_conf => [ [ qr/inactive=10m/, 'inactive=5s' ] ])
+    ->start;
 my $phone = '+8613800138000';
 my $anna = $t->register($phone);
 my $bob = $t->register('+8613800138001');
@@ -33,6 +35,8 @@ my %key = (key => $drawn->{key});
 my $at = "/c/$cards[0]";
 is($t->get($at, undef, \%key)->{status}, 200, 'the card opens');
 is($t->get("$at/photo", undef, \%key)->{status}, 200, 'so does the photo');
+sub cached { grep { -f } glob $t->var . '/cache/*/*/*' }
+is(scalar(cached()), 1, 'which nginx keeps');
 is($t->get($drawn->{thumbnail})->{status}, 200, 'and the thumbnail');
 
 # bob has the card in his book, and has seen it change
@@ -162,6 +166,8 @@ for my $name (@{ $t->redis('KEYS', '*') }) {
 without('Redis', $redis);
 without($_, $t->read_log($_)) for grep { $_ ne 'sms.log' }
     map { s{.*/}{}r } glob $t->var . '/log/*.log';
+
+ok($t->wait_for(sub { !cached() }, 30), "not in nginx's cache");
 
 # a try of a password is remembered by its number for an hour
 is($t->post('/v1/sessions', { phone => $phone, password =>

@@ -17,17 +17,10 @@ use CardxTest;
 use CardxTest::Events;
 
 # a socket that soon is full, and a heart that beats often
-open my $in, '<', "$CardxTest::ROOT/conf/nginx.conf" or die "nginx.conf: $!";
-my $conf = do { local $/; <$in> };
-$conf =~ s/listen \@LISTEN\@ ssl http2/$& sndbuf=16k/ or die 'no listen';
-$conf =~ s/cardx_events on;/$& cardx_heartbeat 1s; send_timeout 2s;/ or die 'no cardx_events';
-my $t = CardxTest->new;
-my $template = $t->var . '/nginx.conf.in';
-open my $out, '>', $template or die "$template: $!";
-print $out $conf;
-close $out;
-$t->{nginx_conf} = $template;
-$t->start;
+my $t = CardxTest->new(nginx_conf => [
+    [ qr/ssl http2;/, 'ssl http2 sndbuf=16k;' ],
+    [ qr/cardx_events on;/,
+        'cardx_events on; cardx_heartbeat 1s; send_timeout 2s;' ] ])->start;
 
 my $me = $t->register('+8613800138000');
 my $other = $t->register('+8613800138001');

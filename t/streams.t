@@ -22,16 +22,8 @@ my $PATIENCE = 120;
 my $STREAMS = 1000;
 my $PER_CONNECTION = 60;
 
-open my $in, '<', "$CardxTest::ROOT/conf/nginx.conf" or die "nginx.conf: $!";
-my $conf = do { local $/; <$in> };
-$conf =~ s/cardx_events on;/$& cardx_heartbeat 1s; send_timeout 2s;/
-    or die 'no cardx_events';
-my $t = CardxTest->new;
-$t->{nginx_conf} = $t->var . '/nginx.conf.in';
-open my $out, '>', $t->{nginx_conf} or die "$t->{nginx_conf}: $!";
-print $out $conf;
-close $out;
-$t->start;
+my $t = CardxTest->new(nginx_conf => [ [ qr/cardx_events on;/,
+    'cardx_events on; cardx_heartbeat 1s; send_timeout 2s;' ] ])->start;
 
 my @users = map { $t->register("+861380000020$_") } 0 .. 7;
 my $noted = 0;

@@ -58,8 +58,9 @@ my $alarm = qr/
 /x;
 
 # settings: {name => value} for cardx.conf.  fsync: 1 for a PostgreSQL that
-# means it.  nginx_conf: another template.  processes: nginx's workers.
-# refusals: what cardx_refusals takes.
+# means it.  nginx_conf: [[qr/.../, text], ...], what is other than in
+# conf/nginx.conf.  processes: nginx's workers.  refusals: what cardx_refusals
+# takes.
 sub new {
     my ($class, %options) = @_;
     my $self = bless { %options, owner => $$, expected => [], seen => {} },
@@ -68,6 +69,7 @@ sub new {
     $self->{build} = $ENV{CARDX_BUILD} || "$ROOT/build";
     $self->{var} = File::Temp::tempdir('cx.XXXX', DIR => '/tmp');
     chmod 0755, $self->{var};
+    $self->edit_nginx_conf if $self->{nginx_conf};
 
     # several stacks share the machine, some with sanitizers: Redis is not away
     # because it is slow
@@ -87,6 +89,19 @@ sub new {
     return $self;
 }
 
+sub edit_nginx_conf {
+    my ($self) = @_;
+    open my $in, '<', "$ROOT/conf/nginx.conf" or die "nginx.conf: $!";
+    my $conf = do { local $/; <$in> };
+    for (@{ $self->{nginx_conf} }) {
+        my ($what, $text) = @$_;
+        $conf =~ s/$what/$text/g or die "nginx.conf has no $what";
+    }
+    open my $out, '>', "$self->{var}/nginx.conf.in" or die "nginx.conf.in: $!";
+    print $out $conf;
+    close $out or die "nginx.conf.in: $!";
+}
+
 # Runs ci/demo with this instance's environment; its output, and success.
 sub demo {
     my ($self, @arguments) = @_;
@@ -104,7 +119,8 @@ sub demo {
     );
     # all tests come from one address
     $ENV{CARDX_REFUSALS} = $self->{refusals} || 'rate=1000r/s burst=100000';
-    $ENV{CARDX_NGINX_CONF} = $self->{nginx_conf} if $self->{nginx_conf};
+    $ENV{CARDX_NGINX_CONF} = "$self->{var}/nginx.conf.in"
+        if $self->{nginx_conf};
     $ENV{CARDX_NGINX_PROCESSES} = $self->{processes} if $self->{processes};
     my $output = capture("$ROOT/ci/demo", @arguments);
     return wantarray ? ($output, $? == 0) : $output;
