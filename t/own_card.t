@@ -96,6 +96,34 @@ subtest 'from terminal to terminal' => sub {
 };
 
 
+subtest 'a clock that is ahead' => sub {
+    my $ahead = person();
+    my $dated = sub { my ($time, $name) = @_;
+        return { %{ copy(1, $name) }, updated => $time } };
+    my $r = bring($ahead, copy(1, 'Anna'));
+    my $id = $r->{json}{card_id};
+    ok(!bring($ahead, $dated->('2099-01-02T00:00:00Z', 'Phone'))
+        ->{json}{unchanged}, 'a copy from the future is taken');
+    $t->patch("/v1/cards/$id", { name => { full => 'Browser' } },
+        $ahead->{token});
+    $r = bring($ahead, $dated->('2099-01-02T00:00:00Z', 'Phone'));
+    ok($r->{json}{unchanged}, 'once: it does not undo a later edit');
+    is($r->{json}{card}{name}{full}, 'Browser', 'which stays');
+    ok(bring($ahead, $dated->('2099-01-01T00:00:00Z', 'Earlier'))
+        ->{json}{unchanged}, 'nor does an earlier one from the future');
+    ok(!bring($ahead, $dated->('2099-01-03T00:00:00Z', 'Edited'))
+        ->{json}{unchanged}, 'a later one is an edit on that phone');
+    $t->put("/v1/cards/$id", { '@type' => 'Card', version => '1.0',
+        name => { full => 'Whole' } }, $ahead->{token});
+    ok(bring($ahead, $dated->('2099-01-03T00:00:00Z', 'Edited'))
+        ->{json}{unchanged}, 'known although no card has that time any more');
+    my ($now) = $t->psql("select to_char(now() at time zone 'UTC',
+        'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
+    ok(!bring($ahead, $dated->($now, 'Right'))->{json}{unchanged},
+        'a phone whose clock is right is heard as ever');
+};
+
+
 subtest 'the first is the own card until another is named' => sub {
     my $first = account($me)->{own_card_id};
     my $other = $t->post('/v1/cards', copy(1, 'Other'), $me->{token})

@@ -412,8 +412,9 @@ subtest '... or approval by a terminal' => sub {
         'unauthorized', 'nor can nobody');
     is_problem(verify($id, $code), 409, 'account_exists', 'still closed');
 
-    is($t->post($path, { approve => JSON::PP::true() }, \%mine)->{status}, 204,
-        'approved') for 1, 2;
+    is(join(' ', $t->at_once(map { sub { $t->post($path,
+        { approve => JSON::PP::true() }, \%mine)->{status} } } 1 .. 12)),
+        join(' ', (204) x 12), 'approved, by as many as say so');
     is_problem($t->post($path, { approve => JSON::PP::false() }, \%mine), 409,
         'approval_closed', 'that is that');
     is_deeply(me($mine{token})->{approvals}, []);

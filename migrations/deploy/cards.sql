@@ -7,7 +7,9 @@ BEGIN;
 -- revision grows with each change of what the card shows: its properties and
 -- its media.  It orders what is written to the projection.  updated_at is the
 -- Card's own `updated` where the client has set it with its last change, else
--- the time of that change; never in the future (D3).
+-- the time of that change; never in the future (D3).  ahead_at is the latest
+-- `updated` that was taken although it lay in the future: a copy that a clock
+-- ahead has dated is not newer each time it comes.
 CREATE TABLE cardx.cards (
     card_id text COLLATE "C" PRIMARY KEY,
     user_id text COLLATE "C" NOT NULL REFERENCES cardx.users ON DELETE CASCADE,
@@ -16,6 +18,7 @@ CREATE TABLE cardx.cards (
     picture_version integer NOT NULL DEFAULT 1, -- of what thumbnails show
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    ahead_at timestamptz,
     deleted_at timestamptz,
     UNIQUE (card_id, user_id)       -- what hangs on a card is its owner's
 );

@@ -37,9 +37,10 @@ left join cardx.thumbnails t on t.card_id = p.card_id and t.view = ''
 -- No row: the user has $4 cards already.  The user's row is locked.
 -- name: card_insert
 with made as (
-    insert into cardx.cards (card_id, user_id, card, updated_at)
+    insert into cardx.cards (card_id, user_id, card, updated_at, ahead_at)
     select $1, cardx.current_user_id(), $2::jsonb,
-        least(coalesce($3::timestamptz, now()), now())
+        least(coalesce($3::timestamptz, now()), now()),
+        case when $3::timestamptz > now() then $3::timestamptz end
     where (select count(*) < $4::integer
            from cardx.cards
            where user_id = (select cardx.current_user_id())
@@ -83,7 +84,10 @@ changed as (
         updated_at = case when $2::jsonb->'updated' is distinct from
                                c.card->'updated'
             then least(coalesce($3::timestamptz, now()), now())
-            else now() end
+            else now() end,
+        ahead_at = case when $3::timestamptz > now()
+            then greatest($3::timestamptz, c.ahead_at)
+            else c.ahead_at end
     from old o, pictures p
     where c.card_id = o.card_id and not o.same
     returning c.card_id)
@@ -92,8 +96,10 @@ select o.same, o.narrower, p.was <> p.is_now as picture,
     (select count(cardx.outbox_add('card', card_id)) from changed)
 from old o, pictures p;
 
--- Whether what a terminal brings is no newer than what is here (D3).
+-- Whether what a terminal brings is no newer than what is here (D3).  Of what a
+-- clock ahead has dated, what is no later than the last such copy is not.
 -- name: card_is_older
 select $2::timestamptz <= updated_at
+    or ($2::timestamptz > now() and $2::timestamptz <= ahead_at) is true
 from cardx.cards
 where card_id = $1;

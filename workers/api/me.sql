@@ -94,12 +94,17 @@ select cardx.terminal_sign_out(cardx.current_user_id(), $1);
 
 -- approved: what was said, now or before; no row: not theirs
 -- name: approval_answer
-with answered as (
+with held as materialized (
+    select a.approval_id, a.approved, a.expires_at
+    from cardx.approvals a
+    where a.approval_id = $1
+    for update),
+answered as (
     update cardx.approvals a
     set approved = $2::boolean, approved_by = $3
-    where a.approval_id = $1 and a.approved is null and a.expires_at > now()
-    returning a.approved
-)
-select coalesce((select approved from answered), a.approved)
-from cardx.approvals a
-where a.approval_id = $1;
+    from held h
+    where a.approval_id = h.approval_id and h.approved is null
+        and h.expires_at > now()
+    returning a.approved)
+select coalesce((select approved from answered), h.approved)
+from held h;

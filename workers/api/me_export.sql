@@ -69,7 +69,8 @@ select c.card_id, jsonb_build_object(
         from cardx.media m
         where m.card_id = c.card_id and m.replaced_at is null), '{}'),
     'created_at', cardx.rfc3339(c.created_at),
-    'updated_at', cardx.rfc3339(c.updated_at))
+    'updated_at', cardx.rfc3339(c.updated_at),
+    'ahead_at', cardx.rfc3339(c.ahead_at))
 from cardx.cards c
 left join cardx.thumbnails t on t.card_id = c.card_id and t.view = ''
     and t.picture_version = c.picture_version and t.image is not null
