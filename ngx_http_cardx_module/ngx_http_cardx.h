@@ -570,8 +570,6 @@ ngx_int_t ngx_http_cardx_card_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_redirect_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_auth_handler(ngx_http_request_t *r);
-ngx_int_t ngx_http_cardx_claimed_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
 ngx_int_t ngx_http_cardx_updates_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_events_handler(ngx_http_request_t *r);
 void ngx_http_cardx_waiter_cleanup(ngx_http_cardx_waiter_t *w);

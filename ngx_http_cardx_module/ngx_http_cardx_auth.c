@@ -214,47 +214,6 @@ ngx_http_cardx_auth_stream(ngx_http_request_t *r,
 }
 
 
-/*
- * Whom the token names, before it is asked for.  Its tag says that it was given
- * to that user, not that it is still good: this is for limits, and opens
- * nothing.
- */
-
-ngx_int_t
-ngx_http_cardx_claimed_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    ngx_str_t                   bearer;
-    cx_token_t                  token;
-    ngx_http_cardx_loc_conf_t  *clcf;
-
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
-
-    if (clcf->id_key == NULL
-        || ngx_http_cardx_auth_bearer(r, &bearer) != NGX_OK
-        || cx_token_parse(clcf->id_key, CX_TOKEN_ACCESS, (char *) bearer.data,
-                          bearer.len, &token)
-           != 0)
-    {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    v->data = ngx_pnalloc(r->pool, CX_ID_LEN);
-    if (v->data == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(v->data, token.user_id, CX_ID_LEN);
-    v->len = CX_ID_LEN;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
-    return NGX_OK;
-}
-
-
 /* Authorization: Bearer <token> (RFC 6750, 2.1) */
 
 static ngx_int_t

@@ -184,7 +184,7 @@ ngx_module_t  ngx_http_cardx_module = {
 };
 
 
-/* all but the last two change while a request is served */
+/* all change while a request is served */
 
 static ngx_http_variable_t  ngx_http_cardx_variables[] = {
 
@@ -203,9 +203,6 @@ static ngx_http_variable_t  ngx_http_cardx_variables[] = {
     { ngx_string("cardx_media_type"), NULL, ngx_http_cardx_str_variable,
       offsetof(ngx_http_cardx_ctx_t, media_type), NGX_HTTP_VAR_NOCACHEABLE,
       0 },
-
-    { ngx_string("cardx_claimed_user_id"), NULL,
-      ngx_http_cardx_claimed_variable, 0, 0, 0 },
 
     { ngx_string("cardx_network"), NULL, ngx_http_cardx_network_variable,
       0, 0, 0 },

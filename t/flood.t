@@ -120,34 +120,6 @@ sub ended {
 }
 is(scalar(grep { !ended($_) } @heads, @bodies), 0, 'and they were ended');
 cmp_ok(time - $began, '<', 50, 'in time');
-# --- one user --------------------------------------------------------------
-
-# Sixteen calls of one user stand at the workers' door, bodies half sent.
-{
-    my $call = "POST /v1/cards HTTP/1.1\r\nHost: localhost\r\n"
-        . "Authorization: Bearer $me->{access_token}\r\n"
-        . "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
-    my @calls = map { slow($call) } 1 .. 16;
-    my $r;
-    ok($t->wait_for(sub { $r = $t->get('/v1/me', undef, { %auth });
-        $r->{status} == 429 }, 20), 'one more is too many');
-    is($r->{json}{code}, 'rate_limited', 'and told so');
-    is($r->{headers}{'retry-after'}, 1, 'and when to come again');
-    is($t->get("/v1/contacts", undef, { %auth })->{status}, 429,
-        'in whatever pool');
-    is($t->get('/v1/updates', undef, { %auth })->{status}, 429,
-        'for a worker to say what is new, too');
-    my $other = $t->register('+8613800138009');
-    is($t->get('/v1/me', undef, { token => $other->{access_token} })->{status},
-        200, 'another user is not held back');
-    is($t->get('/v1/me', undef, { token => substr($me->{access_token}, 0, -1)
-        . ($me->{access_token} =~ /A$/ ? 'B' : 'A') })->{status}, 401,
-        'a forged token is nobody');
-    close pop @calls;
-    ok($t->wait_for(sub { $t->get('/v1/me', undef, { %auth })->{status} == 200 },
-        20), 'until one of them ends');
-}
-
 $t->finish;
 
 # --- from one address ------------------------------------------------------
