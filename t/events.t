@@ -134,7 +134,15 @@ $s->wait_for(count(273));
 
 # --- a ticket ----------------------------------------------------------------
 
+# but for what caches acknowledge, and the name of the dump
+sub stored {
+    return CardxTest::capture('pg_dump', '-h', $t->var . '/pgrun', '-U',
+        'postgres', '--data-only', 'cardx') =~ s/^\\(?:un)?restrict .*//gmr
+        . join ' ', grep { !/:ack:/ } sort @{ $t->redis('KEYS', '*') };
+}
+my $stored = stored();
 my $ticket = $t->post('/v1/events/ticket', undef, $token)->{json}{ticket};
+ok(stored() eq $stored, 'a ticket is stored nowhere');
 my $ticketed = stream(ticket => $ticket);
 is($ticketed->{status}, 200, 'a ticket opens a stream');
 $ticketed->wait_for(sub { $ticketed->{id} });

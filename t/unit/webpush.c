@@ -108,6 +108,14 @@ test_key(void **state)
     assert_memory_equal(value, "vapid t=", 8);
     assert_non_null(strstr(value, ", k=B"));
 
+    EVP_PKEY_free(again);
+
+    /* another master key makes another pair */
+    settings.master_key[0] ^= 1;
+    again = cx_vapid_key(&settings, point_again);
+    assert_non_null(again);
+    assert_memory_not_equal(point, point_again, sizeof(point));
+
     EVP_PKEY_free(key);
     EVP_PKEY_free(again);
 }
