@@ -187,8 +187,10 @@ subtest 'another master key' => sub {
     ok($t->wait_for(sub { $t->psql($pairs) eq $right }, 30),
         'fanout hashes it anew');
     settled();
-    is_deeply(entry($a, $id), $before,
-        'those who know each other do not notice');
+    my $after = entry($a, $id);
+    # the thumbnail is drawn when it is
+    delete $_->{thumbnail} for $before, $after;
+    is_deeply($after, $before, 'those who know each other do not notice');
 };
 
 
