@@ -117,6 +117,11 @@ subtest 'a clock that is ahead' => sub {
         name => { full => 'Whole' } }, $ahead->{token});
     ok(bring($ahead, $dated->('2099-01-03T00:00:00Z', 'Edited'))
         ->{json}{unchanged}, 'known although no card has that time any more');
+    # its time has come
+    $t->psql("update cardx.cards set updated_at = '2026-01-01T00:00:00Z',
+        ahead_at = '2026-01-02T00:00:00Z' where card_id = '$id'");
+    ok(bring($ahead, $dated->('2026-01-02T00:00:00Z', 'Came'))
+        ->{json}{unchanged}, 'nor when that time has come');
     my ($now) = $t->psql("select to_char(now() at time zone 'UTC',
         'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
     ok(!bring($ahead, $dated->($now, 'Right'))->{json}{unchanged},

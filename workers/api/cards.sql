@@ -97,9 +97,11 @@ select o.same, o.narrower, p.was <> p.is_now as picture,
 from old o, pictures p;
 
 -- Whether what a terminal brings is no newer than what is here (D3).  Of what a
--- clock ahead has dated, what is no later than the last such copy is not.
+-- clock ahead has dated, what is no later than the last such copy is not; that
+-- copy itself never is, when its time has come either.
 -- name: card_is_older
 select $2::timestamptz <= updated_at
-    or ($2::timestamptz > now() and $2::timestamptz <= ahead_at) is true
+    or ($2::timestamptz = ahead_at) is true
+    or ($2::timestamptz > now() and $2::timestamptz < ahead_at) is true
 from cardx.cards
 where card_id = $1;
