@@ -124,13 +124,15 @@ subtest 'signing in' => sub {
         new => 'short' });
     call(changePassword => '422 invalid_old', \%me, { new => 'long enough' });
     call(changePassword => '403 wrong_password', \%me, { old => 'wrong',
-        new => 'long enough' });
+        new => 'long enough' }) for 1 .. 5;
     call(signIn => '401 wrong_password', {}, { %sign_in,
-        password => 'wrong' }) for 1 .. 4;
+        password => 'wrong' }) for 1 .. 5;
     call(signIn => '429 too_many_tries', {}, \%sign_in);
     call(changePassword => '429 too_many_tries', \%me,
         { old => 'correct horse', new => 'long enough' });
     my ($registration, $code) = registration($PHONE);
+    verify('403 wrong_password', $registration, $code, password => 'wrong')
+        for 1 .. 5;
     verify('429 too_many_tries', $registration, $code, password => $password);
     $t->psql('delete from cardx.password_tries');
 };

@@ -229,14 +229,87 @@ subtest 'a new password' => sub {
     is(sign_in($PHONE, $new)->{status}, 200, 'the new one opens');
     is(status_of($me->{access_token}), 200, 'who is signed in stays so');
 
-    $r = $change->({ old => 'wrong', new => 'long enough' }) for 1 .. 6;
-    is_problem($r, 429, 'too_many_tries', 'five tries here as well');
-    is_problem(sign_in($PHONE, $new), 429, 'too_many_tries',
-        'of the same five');
-    $t->psql('delete from cardx.password_tries');
     $password = $new;
 
     like($t->psql("select password from cardx.users"), qr/^\$y\$/, 'yescrypt');
+};
+
+
+sub change {
+    my ($terminal, $old, $new) = @_;
+    return $t->post('/v1/me/password', { old => $old, new => $new },
+        { token => $terminal->{access_token} });
+}
+
+# each has five tries of their own
+subtest 'strangers, terminals, who has the number: nobody locks another' => sub {
+    my $phone = '+8613800138003';
+    my $first = $t->register($phone);
+    my $right = $first->{initial_password};
+    my $second = $t->sign_in($phone, $right);
+    $t->psql('delete from cardx.registrations');
+    my $registration = $t->post('/v1/registrations', { phone => $phone,
+        method => 'sms-down' })->{json}{registration_id};
+    my ($code) = $t->sms($phone) =~ /(?<!\d)(\d{6})(?!\d)/;
+    my $prove = sub { $t->post("/v1/registrations/$registration/verify",
+        { code => $code, password => $_[0], terminal => { name => 'x' } }) };
+
+    sign_in($phone, 'wrong') for 1 .. 5;
+    is_problem(sign_in($phone, $right), 429, 'too_many_tries',
+        'a stranger has locked the number');
+    is(change($first, $right, 'a new password')->{status}, 204,
+        'not the terminals of the account');
+    is_problem($t->request('DELETE', '/v1/me', { password => 'wrong' },
+        { token => $second->{access_token} }), 403, 'wrong_password',
+        'nor its deletion');
+    is_problem(sign_in($phone, 'a new password'), 429, 'too_many_tries',
+        'strangers stay locked out');
+
+    is_problem($prove->('wrong'), 403, 'wrong_password',
+        'who has proved the number has tries, too') for 1 .. 5;
+    my $r = $prove->('a new password');
+    is_problem($r, 429, 'too_many_tries', 'five');
+    like($r->{headers}{'retry-after'}, qr/^(?:8[89]\d|900)$/, 'as any');
+
+    is_problem(change($second, 'wrong', 'long enough'), 403, 'wrong_password',
+        'so has a terminal') for 1 .. 4;
+    $r = change($second, 'a new password', 'long enough');
+    is_problem($r, 429, 'too_many_tries', 'five in all its calls');
+    like($r->{headers}{'retry-after'}, qr/^(?:8[89]\d|900)$/,
+        'for 15 minutes');
+    is_problem($t->request('DELETE', '/v1/me', { password => 'a new password' },
+        { token => $second->{access_token} }), 429, 'too_many_tries',
+        'whichever');
+    my $token = refresh($second->{refresh_token})->{json};
+    is_problem(change($token, 'a new password', 'long enough'), 429,
+        'too_many_tries', 'with a new token, too');
+    is(change($first, 'a new password', 'another password')->{status}, 204,
+        'not another terminal');
+
+    $t->psql("update cardx.password_tries
+        set tried_at = tried_at - interval '15 minutes'");
+    is(sign_in($phone, 'another password')->{status}, 200, 'open again');
+    is($prove->('another password')->{status}, 200, 'in each way');
+    is(change($token, 'another password', 'the last one')->{status}, 204);
+    is($t->psql("select count(*) from cardx.password_tries"), 0,
+        'with nothing held against anybody');
+
+    my @codes = $t->at_once(map {
+        my %headers = (token => $first->{access_token},
+            $_ % 2 ? () : ('Idempotency-Key' => "guess-$_"));
+        sub {
+            $t->post('/v1/me/password', { old => 'wrong', new =>
+                'long enough' }, \%headers)->{json}{code};
+        };
+    } 1 .. 9);
+    is_deeply([ sort @codes ], [ ('too_many_tries') x 4,
+        ('wrong_password') x 5 ], 'five, also at once');
+
+    sign_in($phone, 'wrong');
+    is($t->request('DELETE', '/v1/me', { password => 'the last one' },
+        { token => $token->{access_token} })->{status}, 204, 'erased');
+    is($t->psql('select count(*) from cardx.password_tries'), 0,
+        'with the tries');
 };
 
 

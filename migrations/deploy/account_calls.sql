@@ -211,7 +211,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('phone ' || reg.phone, 0));
 
     -- the tries before the user, here as everywhere
-    PERFORM FROM cardx.password_tries p WHERE p.subject = reg.phone
+    PERFORM FROM cardx.password_tries p WHERE p.subject = its_user
     FOR UPDATE;
 
     SELECT * INTO owner FROM cardx.users u WHERE u.phone = reg.phone
@@ -258,7 +258,7 @@ BEGIN
         RAISE serialization_failure USING MESSAGE = 'terminal number taken';
     END IF;
 
-    DELETE FROM cardx.password_tries p WHERE p.subject = reg.phone;
+    DELETE FROM cardx.password_tries p WHERE p.subject = its_user;
 
     IF state = 'open' THEN
         UPDATE cardx.registrations r SET finished_at = now()
@@ -272,33 +272,22 @@ $$;
 
 
 -- Counts a try of a password before it is compared, so that many at once are
--- not more than five; who gets it right has it forgotten.  By its_phone or,
--- where that is null, by its_user.  user_id and password (its hash): null if
--- there is no such account.  retry_after: seconds until one may try again.
+-- not more than five; who gets it right has it forgotten.  Of the account of
+-- its_phone, tried by anybody; or of its_user's, tried by its_terminal or, where
+-- that is null, by who has proved the number.  user_id and password (its
+-- hash): null if there is no such account.  retry_after: seconds until one may
+-- try again.
 CREATE FUNCTION cardx.password_try(
-    its_user text, its_phone text,
+    its_user text, its_phone text, its_terminal integer,
     OUT user_id text, OUT password text, OUT retry_after integer)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     account cardx.users;
-    its_subject text;
+    its_subject text :=
+        coalesce(its_phone, its_user || '/' || its_terminal, its_user);
 BEGIN
-    IF its_phone IS NULL THEN
-        SELECT * INTO account FROM cardx.users u WHERE u.user_id = its_user;
-    ELSE
-        SELECT * INTO account FROM cardx.users u WHERE u.phone = its_phone;
-    END IF;
-
-    its_subject := coalesce(its_phone, account.phone, its_user);
-
-    DELETE FROM cardx.password_tries p
-    WHERE p.subject IN (
-        SELECT old.subject FROM cardx.password_tries old
-        WHERE old.tried_at < now() - interval '1 hour'
-        ORDER BY old.tried_at LIMIT 10 FOR UPDATE SKIP LOCKED);
-
     INSERT INTO cardx.password_tries AS p (subject, tries)
     VALUES (its_subject, 1)
     ON CONFLICT (subject) DO UPDATE
@@ -314,6 +303,19 @@ BEGIN
         INTO retry_after
         FROM cardx.password_tries p WHERE p.subject = its_subject;
         RETURN;
+    END IF;
+
+    -- after the own one is locked: what is skipped is not waited for
+    DELETE FROM cardx.password_tries p
+    WHERE p.subject IN (
+        SELECT old.subject FROM cardx.password_tries old
+        WHERE old.tried_at < now() - interval '1 hour'
+        ORDER BY old.tried_at LIMIT 10 FOR UPDATE SKIP LOCKED);
+
+    IF its_phone IS NULL THEN
+        SELECT * INTO account FROM cardx.users u WHERE u.user_id = its_user;
+    ELSE
+        SELECT * INTO account FROM cardx.users u WHERE u.phone = its_phone;
     END IF;
 
     user_id := account.user_id;
@@ -333,7 +335,7 @@ AS $$
 DECLARE
     its_subject text;
 BEGIN
-    its_subject := (SELECT coalesce(u.phone, u.user_id) FROM cardx.users u
+    its_subject := (SELECT u.phone FROM cardx.users u
                     WHERE u.user_id = its_user);
 
     PERFORM FROM cardx.password_tries p WHERE p.subject = its_subject
@@ -358,23 +360,22 @@ END
 $$;
 
 
--- The current user's new password, if the one that was compared still is
--- its_old.
-CREATE FUNCTION cardx.password_change(its_old text, its_new text)
+-- The current user's new password, told by its_terminal, if the one that was
+-- compared still is its_old.
+CREATE FUNCTION cardx.password_change(
+    its_terminal integer, its_old text, its_new text)
     RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    its_subject text;
+    its_user text := cardx.current_user_id();
+    its_subject text := its_user || '/' || its_terminal;
 BEGIN
-    its_subject := (SELECT coalesce(u.phone, u.user_id) FROM cardx.users u
-                    WHERE u.user_id = cardx.current_user_id());
-
     PERFORM FROM cardx.password_tries p WHERE p.subject = its_subject
     FOR UPDATE;
 
     UPDATE cardx.users u SET password = its_new
-    WHERE u.user_id = cardx.current_user_id() AND u.password = its_old;
+    WHERE u.user_id = its_user AND u.password = its_old;
 
     IF NOT FOUND THEN
         RETURN false;

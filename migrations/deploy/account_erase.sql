@@ -22,12 +22,6 @@ AS $$
 DECLARE
     its_user text := cardx.current_user_id();
 BEGIN
-    -- the tries before the user, here as everywhere
-    PERFORM FROM cardx.password_tries p
-    WHERE p.subject = (SELECT coalesce(u.phone, u.user_id) FROM cardx.users u
-                       WHERE u.user_id = its_user)
-    FOR UPDATE;
-
     PERFORM FROM cardx.users u
     WHERE u.user_id = its_user AND u.password = its_password
         AND u.erased_at IS NULL
@@ -81,8 +75,15 @@ BEGIN
     DELETE FROM cardx.approvals a WHERE a.user_id = its_user;
     DELETE FROM cardx.push_subscriptions s WHERE s.user_id = its_user;
     DELETE FROM cardx.idempotency i WHERE i.scope = its_user;
+    -- who is trying just now may have locked the tries and wait for the user
     DELETE FROM cardx.password_tries p
-    WHERE p.subject IN (its_user, its_phone);
+    WHERE p.subject IN (
+        SELECT q.subject FROM cardx.password_tries q
+        WHERE q.subject IN (its_user, its_phone)
+            OR q.subject IN (SELECT its_user || '/' || t.terminal_id
+                             FROM cardx.terminals t
+                             WHERE t.user_id = its_user)
+        FOR UPDATE OF q SKIP LOCKED);
     DELETE FROM cardx.sms m WHERE m.recipient = its_phone;
     UPDATE cardx.registrations r
     SET phone = CASE WHEN r.phone = its_phone THEN '' ELSE r.phone END,

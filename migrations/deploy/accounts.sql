@@ -17,8 +17,10 @@ CREATE TABLE cardx.users (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Passwords tried lately for a number, registered or not, so that a lock
--- tells nothing; for an account without number the user id stands for it.
+-- Passwords tried lately, counted apart by who can try: whoever names a number,
+-- registered or not, so that a lock tells nothing ('+8613800138000'); who has
+-- proved the number of an account (its user id); each of an account's
+-- terminals ('user id/terminal id').
 CREATE TABLE cardx.password_tries (
     subject text COLLATE "C" PRIMARY KEY,
     tries integer NOT NULL,

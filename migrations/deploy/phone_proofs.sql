@@ -245,7 +245,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('phone ' || reg.phone, 0));
 
     -- the tries before the user, here as everywhere
-    PERFORM FROM cardx.password_tries p WHERE p.subject = reg.phone
+    PERFORM FROM cardx.password_tries p WHERE p.subject = its_user
     FOR UPDATE;
 
     -- a number is part of a key: who takes it away needs the whole row
@@ -298,7 +298,7 @@ BEGIN
         RAISE serialization_failure USING MESSAGE = 'terminal number taken';
     END IF;
 
-    DELETE FROM cardx.password_tries p WHERE p.subject = reg.phone;
+    DELETE FROM cardx.password_tries p WHERE p.subject = its_user;
 
     IF state = 'open' THEN
         UPDATE cardx.registrations r SET finished_at = now()
@@ -312,18 +312,19 @@ $$;
 
 
 -- Binds the current user to a number that was proved (D8).  its_password: the
--- hash that was compared.  state: 'bound'; 'repeated': it was before, by this
+-- hash that was compared, tried by its_terminal.  state: 'bound'; 'repeated': it was before, by this
 -- same proof; 'account_exists': another account has the number, and
 -- start_fresh does not say that it is to lose it; 'changed'; 'finished'.
 -- former: the number before, null if there was none.
 CREATE FUNCTION cardx.phone_bind(
     its_id text, its_code bytea, its_password text, start_fresh boolean,
-    OUT state text, OUT former text, OUT phone text)
+    its_terminal integer, OUT state text, OUT former text, OUT phone text)
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     me text := cardx.current_user_id();
+    its_subject text := me || '/' || its_terminal;
     reg cardx.registrations;
     mine cardx.users;
     other cardx.users;
@@ -345,9 +346,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('phone ' || reg.phone, 0));
 
     -- the tries before the users, and the users in order
-    PERFORM FROM cardx.password_tries p
-    WHERE p.subject = (SELECT coalesce(u.phone, u.user_id)
-                       FROM cardx.users u WHERE u.user_id = me)
+    PERFORM FROM cardx.password_tries p WHERE p.subject = its_subject
     FOR UPDATE;
 
     PERFORM FROM cardx.users u
@@ -372,8 +371,7 @@ BEGIN
     END;
 
     IF state IN ('bound', 'repeated') THEN
-        DELETE FROM cardx.password_tries p
-        WHERE p.subject = coalesce(mine.phone, me);
+        DELETE FROM cardx.password_tries p WHERE p.subject = its_subject;
     END IF;
 
     IF state <> 'bound' THEN
@@ -423,7 +421,8 @@ BEGIN
         'proof_start(text, text, text, bytea, inet, integer, text, bytea, '
             'text)',
         'proof_message(text, bytea)', 'proof_judge(text, text, bytea)',
-        'phone_bind(text, bytea, text, boolean)', 'sms_report(text, text)']
+        'phone_bind(text, bytea, text, boolean, integer)',
+        'sms_report(text, text)']
     LOOP
         EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
                        signature);

@@ -160,7 +160,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('phone ' || reg.phone, 0));
 
     -- the tries before the user, here as everywhere
-    PERFORM FROM cardx.password_tries p WHERE p.subject = reg.phone
+    PERFORM FROM cardx.password_tries p WHERE p.subject = its_user
     FOR UPDATE;
 
     SELECT * INTO owner FROM cardx.users u WHERE u.phone = reg.phone
@@ -207,7 +207,7 @@ BEGIN
         RAISE serialization_failure USING MESSAGE = 'terminal number taken';
     END IF;
 
-    DELETE FROM cardx.password_tries p WHERE p.subject = reg.phone;
+    DELETE FROM cardx.password_tries p WHERE p.subject = its_user;
 
     IF state = 'open' THEN
         UPDATE cardx.registrations r SET finished_at = now()

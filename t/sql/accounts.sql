@@ -121,7 +121,7 @@ SELECT ok(NOT cardx.terminal_sign_out('bob', 100000002),
           'another''s terminal is not signed out');
 SELECT ok(NOT cardx.terminal_sign_out('alice', 100000002),
           'nor as one''s own');
-SELECT ok(NOT cardx.password_change('hash-b', 'mine'),
+SELECT ok(NOT cardx.password_change(100000001, 'hash-b', 'mine'),
           'another''s password is not changed');
 
 
@@ -246,7 +246,7 @@ SELECT is(pg_temp.prove('reg-b', '\xbb'), 'finished', 'which ends it');
 
 CREATE FUNCTION pg_temp.try(phone text) RETURNS text LANGUAGE sql
     AS $$ SELECT concat_ws(' ', user_id, password, retry_after)
-          FROM cardx.password_try(NULL, phone) $$;
+          FROM cardx.password_try(NULL, phone, NULL) $$;
 
 SELECT is(pg_temp.try('+8613800138001'), 'bob hash-b', 'a try')
 FROM generate_series(1, 5);
@@ -254,8 +254,12 @@ SELECT is(pg_temp.try('+8613800138001'), '900', 'the sixth: wait');
 SELECT is(pg_temp.try('+8613800138099'), '', 'nobody''s number: a try')
 FROM generate_series(1, 5);
 SELECT is(pg_temp.try('+8613800138099'), '900', 'and the same wait');
-SELECT is((SELECT retry_after FROM cardx.password_try('bob', NULL)), 900,
-          'by user id it is the same account');
+SELECT is((SELECT retry_after
+           FROM cardx.password_try('bob', NULL, terminal)),
+          CASE n WHEN 6 THEN 900 END,
+          'by user id, counted apart: ' || coalesce(terminal::text, 'proved'))
+FROM unnest(ARRAY[NULL, 100000002, 100000003]) terminal,
+    generate_series(1, 6) n;
 
 RESET ROLE;
 UPDATE cardx.password_tries SET tried_at = now() - interval '15 minutes';

@@ -281,7 +281,8 @@ password_change(cx_request_t *r)
         return;
     }
 
-    if (!cx_query(r, &result, &SQL_PASSWORD_CHANGE, old_hash, new_hash)) {
+    if (!cx_query(r, &result, &SQL_PASSWORD_CHANGE, cx_own_terminal(r),
+                  old_hash, new_hash)) {
         return;
     }
 

@@ -58,7 +58,7 @@ where u.user_id = cardx.current_user_id()
 returning u.user_id;
 
 -- name: password_change
-select cardx.password_change($1, $2);
+select cardx.password_change($1, $2, $3);
 
 -- $1: the last one of the page before; $2: how many; $3: who asks
 -- name: terminal_list

@@ -107,7 +107,7 @@ bind_phone(cx_request_t *r, bind_t *b)
     const char *state;
 
     if (!cx_query(r, &result, &SQL_PHONE_BIND, b->id, b->code, b->hash,
-                  b->start_fresh ? "t" : "f")) {
+                  b->start_fresh ? "t" : "f", cx_own_terminal(r))) {
         return false;
     }
 

@@ -6,7 +6,7 @@ from cardx.proof_judge($1, cardx.current_user_id(), $2::bytea);
 
 -- name: phone_bind
 select state, former, phone
-from cardx.phone_bind($1, $2::bytea, $3, $4);
+from cardx.phone_bind($1, $2::bytea, $3, $4, $5);
 
 -- name: own_cards
 select card_id

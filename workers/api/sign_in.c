@@ -94,6 +94,15 @@ cx_password_wrong(cx_request_t *r, int status)
 }
 
 
+const char *
+cx_own_terminal(cx_request_t *r)
+{
+    return r->user_id == NULL
+               ? NULL
+               : cx_must(talloc_asprintf(r, "%u", r->terminal_id));
+}
+
+
 bool
 cx_password_right(cx_request_t *r, const char *user_id, const char *phone,
                   const char *password, int refused, const char **account,
@@ -101,7 +110,8 @@ cx_password_right(cx_request_t *r, const char *user_id, const char *phone,
 {
     PGresult *result;
 
-    if (!cx_query(r, &result, &SQL_PASSWORD_TRY, user_id, phone)) {
+    if (!cx_query(r, &result, &SQL_PASSWORD_TRY, user_id, phone,
+                  cx_own_terminal(r))) {
         return false;
     }
 

@@ -37,16 +37,20 @@ bool cx_body_terminal(cx_request_t *r, const char **name);
 bool cx_body_phone(cx_request_t *r, const char **phone);
 
 /* Compares a password with that of an account: user_id, or phone where that
- * is NULL.  Each try counts; five wrong ones lock for 15 minutes, whether or
- * not there is such an account, and it takes the same time.  hash: what it was
- * compared with, for the call that goes on.  False: answered 429, or
- * `refused` wrong_password. */
+ * is NULL.  Each try counts: for the terminal that asks; else for the account,
+ * of which the caller has proved the number; else for the number.  Five wrong
+ * ones lock for 15 minutes, whether or not there is such an account, and it
+ * takes the same time.  hash: what it was compared with, for the call that
+ * goes on.  False: answered 429, or `refused` wrong_password. */
 bool cx_password_right(cx_request_t *r, const char *user_id, const char *phone,
                        const char *password, int refused, const char **account,
                        const char **hash);
 
 /* 401 or 403 wrong_password. */
 void cx_password_wrong(cx_request_t *r, int status);
+
+/* The terminal that asks, as parameter; NULL: nobody is signed in. */
+const char *cx_own_terminal(cx_request_t *r);
 
 /* Draws a terminal number and its first tokens, owned by r.  user_id must
  * live as long as r.  NULL: answered 503. */
