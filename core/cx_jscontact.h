@@ -31,6 +31,13 @@ const char *cx_jscontact_check(TALLOC_CTX *ctx, cx_json_t *card);
 const char *cx_fields_read(TALLOC_CTX *ctx, const cx_json_t *list,
                            char ***fields /* NULL-terminated, or NULL */);
 
+/* The same list, once it has been read: NULL, or a sentence for the client,
+ * owned by ctx, if an entry can name nothing of any card: a wildcard, a
+ * property that is written otherwise, an item of what has none.  Properties
+ * that cardx does not know can be there.  Not for lists that are stored, which
+ * were taken by what was known then. */
+const char *cx_fields_check(TALLOC_CTX *ctx, const cx_json_t *list);
+
 /* The name of the view: empty for all, else CX_VIEW_LEN hex digits: the start
  * of the SHA-256 of the canonical fields joined by ",".  `out` takes
  * CX_VIEW_LEN + 1 bytes. */

@@ -138,8 +138,8 @@ check_limits(TALLOC_CTX *ctx, const cx_json_t *json, const path_t *path,
 }
 
 
-static bool
-is_id(const char *text)
+bool
+cx_jscontact_is_id(const char *text)
 {
     size_t len;
 
@@ -252,7 +252,7 @@ check_scalar(TALLOC_CTX *ctx, const cx_json_t *json, cx_kind_t kind,
         return refuse(ctx, path, "it must be a string.");
     }
 
-    if (kind == CX_ID && !is_id(json->text)) {
+    if (kind == CX_ID && !cx_jscontact_is_id(json->text)) {
         return refuse(ctx, path,
                       "it must be an id: 1 to 255 of A-Z, a-z, "
                       "0-9, - and _.");
@@ -335,7 +335,7 @@ check_element(TALLOC_CTX *ctx, const cx_json_t *json,
         return check_scalar(ctx, json, CX_STRING, path);
 
     case CX_ITEMS:
-        if (!is_id(json->name)) {
+        if (!cx_jscontact_is_id(json->name)) {
             return refuse(ctx, path,
                           "its name must be an id: 1 to 255 of "
                           "A-Z, a-z, 0-9, - and _.");

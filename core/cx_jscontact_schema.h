@@ -46,6 +46,9 @@ struct cx_class_s {
     const char *one_of[6]; /* at least one of these must be there */
 };
 
+/* RFC 9553, 1.4.1. */
+bool cx_jscontact_is_id(const char *text);
+
 extern const cx_class_t cx_card_class;
 extern const cx_class_t cx_timestamp_class;
 extern const cx_class_t cx_partial_date_class;

@@ -78,12 +78,18 @@ my $same = $t->post($keys, { fields => [qw(titles phones/w titles name)] },
     $anna)->{json};
 is($same->{thumbnail}, $some->{thumbnail}, 'one for the same fields');
 
+is($t->post($keys, { fields => ['example.com:shoe', 'emails/not-yet'] },
+    $anna)->{status}, 201, 'fields that the card may have some day');
+
 for my $wrong ('x', [1], [{}], { a => 1 }, [''], ['phones//w'],
+    ['titles', 'PHONES'], ['phones/*'], ['*'], ['Photo'], ['photo/x'],
     [('f') x 101]) {
     $r = $t->post($keys, { fields => $wrong }, $anna);
     is("$r->{status} " . $code->($r), '422 invalid_fields',
         'wrong fields ' . (ref $wrong || $wrong));
 }
+like($t->post($keys, { fields => ['PHONES'] }, $anna)->{json}{detail},
+    qr/`PHONES` .* `phones`/, 'and how it would be right');
 for my $wrong (0, -1, 31536001, '60', 1.5, 1e99, [], 18446744073709551616) {
     $r = $t->post($keys, { ttl => $wrong }, $anna);
     is("$r->{status} " . $code->($r), '422 invalid_ttl', "ttl $wrong");
@@ -93,7 +99,7 @@ for my $wrong (0, -1, 31536001, '60', 1.5, 1e99, [], 18446744073709551616) {
 
 $r = $t->get($keys, undef, $anna);
 is($r->{status}, 200, 'the list');
-is(scalar @{ $r->{json}{items} }, 4, 'of four');
+is(scalar @{ $r->{json}{items} }, 5, 'of five');
 my $item = $r->{json}{items}[2];
 is(join(' ', sort keys %$item),
     'drawn_at expires_at fields key_id scans thumbnail', 'what it tells');
@@ -108,7 +114,7 @@ do {
     push @seen, map { $_->{key_id} } @{ $r->{json}{items} };
     $cursor = $r->{json}{next};
 } while ($cursor);
-is(scalar @seen, 4, 'in pages');
+is(scalar @seen, 5, 'in pages');
 is($seen[0], $drawn->{key_id}, 'oldest first');
 is($seen[2], $some->{key_id}, 'and so on');
 is($t->get("$keys?limit=$_", undef, $anna)->{status}, 422, "limit $_")

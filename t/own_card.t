@@ -189,7 +189,8 @@ subtest 'who is known by address books, and by what' => sub {
     }
     is_problem(patch($me, { nickname => 'no', match => { fields => $_ } }),
         422, 'invalid_fields', 'bad fields')
-        for 'phones', [1], [''], [ 'a b' ], { phones => 1 };
+        for 'phones', [1], [''], [ 'a b' ], { phones => 1 }, ['PHONES'],
+            ['phones/*'];
     my $account = account($me);
     is($account->{nickname}, undef, 'nothing of these is changed');
     is_deeply($account->{match}, { on => $true, fields => undef });

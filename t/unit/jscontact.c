@@ -263,6 +263,78 @@ test_fields(void **state)
 }
 
 
+/* What can name nothing, and what a card may have. */
+static void
+test_fields_check(void **state)
+{
+    static const struct {
+        const char *field;
+        bool taken;
+    } cases[] = {
+        { "phones", true },
+        { "phones/work", true },
+        { "phones/not_yet-there", true },
+        { "name/full", true },
+        { "speakToAs/pronouns", true },
+        { "photo", true },
+        { "localizations", true },
+        { "@type", true },
+        { "keywords/C*-algebra", true },
+        { "relatedTo/urn:uuid:1", true },
+        { "fone", true },
+        { "example.com:Shoe", true },
+        { "example.com:Shoe/size*", true },
+        { "a~0b/c~1d", true },
+        { "PHONES", false },
+        { "Phones/work", false },
+        { "Photo", false },
+        { "Version", false },
+        { "NAME", false },
+        { "*", false },
+        { "ph*", false },
+        { "*/work", false },
+        { "phones/*", false },
+        { "phones/w*", false },
+        { "name/*", false },
+        { "keywords/*", false },
+        { "example.com:shoe/*", false },
+        { "phones/work.x", false },
+        { "phones/\xc3\xa9", false },
+        { "photo/x", false },
+        { "created/x", false },
+        { "vCardProps/0", false },
+        { "a~b", false },
+        { "a~", false },
+        { "keywords/a~2", false },
+    };
+    cx_json_t *list;
+    const char *why;
+    char **fields;
+    size_t i;
+
+    for (i = 0; i < N_OF(cases); i++) {
+        list = cx_json_array(*state);
+        cx_json_append(list, cx_json_string(list, "titles"));
+        cx_json_append(list, cx_json_string(list, cases[i].field));
+        assert_null(cx_fields_read(*state, list, &fields));
+        why = cx_fields_check(*state, list);
+
+        if (cases[i].taken) {
+            assert_null(why);
+        } else {
+            assert_non_null(why);
+            assert_non_null(strstr(why, cases[i].field));
+        }
+    }
+
+    list = cx_json_array(*state);
+    cx_json_append(list, cx_json_string(list, "SPEAKTOAS"));
+    assert_non_null(strstr(cx_fields_check(*state, list), "`speakToAs`"));
+    assert_null(cx_fields_check(*state, NULL));
+    assert_null(cx_fields_check(*state, unit_json(*state, "null")));
+}
+
+
 static char **
 read_fields(TALLOC_CTX *ctx, const char *list)
 {
@@ -464,9 +536,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        UNIT(test_refused), UNIT(test_taken),     UNIT(test_limits),
-        UNIT(test_fields),  UNIT(test_view_name), UNIT(test_fields_show),
-        UNIT(test_views),   UNIT(test_full_name), UNIT(test_summary),
+        UNIT(test_refused),     UNIT(test_taken),        UNIT(test_limits),
+        UNIT(test_fields),      UNIT(test_fields_check), UNIT(test_view_name),
+        UNIT(test_fields_show), UNIT(test_views),        UNIT(test_full_name),
+        UNIT(test_summary),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);

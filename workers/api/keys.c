@@ -90,18 +90,11 @@ post_key(cx_request_t *r)
     int64_t ttl;
     char key[CX_KEY_LEN + 1];
     char *key_id, *thumbnail_id, *svg, **fields;
-    const char *why;
     drawn_t *drawn;
     PGresult *result;
 
-    if (!cx_body_integer(r, "ttl", 1, TTL_MAX, TTL_DEFAULT, &ttl)) {
-        return;
-    }
-
-    why = cx_fields_read(r, cx_json_get(r->json, "fields"), &fields);
-
-    if (why != NULL) {
-        cx_problem(r, 422, "invalid_fields", "%s", why);
+    if (!cx_body_integer(r, "ttl", 1, TTL_MAX, TTL_DEFAULT, &ttl)
+        || !cx_take_fields(r, cx_json_get(r->json, "fields"), &fields)) {
         return;
     }
 

@@ -122,7 +122,6 @@ read_match(cx_request_t *r, match_patch_t *m)
 {
     size_t i;
     char **fields;
-    const char *why;
     const cx_json_t *match, *on;
 
     match = cx_json_get(r->json, "match");
@@ -155,10 +154,7 @@ read_match(cx_request_t *r, match_patch_t *m)
         return false;
     }
 
-    why = cx_fields_read(r, cx_json_get(match, "fields"), &fields);
-
-    if (why != NULL) {
-        cx_problem(r, 422, "invalid_fields", "%s", why);
+    if (!cx_take_fields(r, cx_json_get(match, "fields"), &fields)) {
         return false;
     }
 

@@ -28,7 +28,7 @@ static bool
 read_fields(cx_request_t *r, char ***fields)
 {
     size_t len;
-    const char *text, *why;
+    const char *text;
     cx_json_t *list;
 
     text = cx_argument(r, "fields");
@@ -43,14 +43,7 @@ read_fields(cx_request_t *r, char ***fields)
         }
     }
 
-    why = cx_fields_read(r, list, fields);
-
-    if (why != NULL) {
-        cx_problem(r, 422, "invalid_fields", "%s", why);
-        return false;
-    }
-
-    return true;
+    return cx_take_fields(r, list, fields);
 }
 
 

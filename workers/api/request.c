@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cx_accept.h"
+#include "cx_jscontact.h"
 
 #define NAME_MAX_LEN 64 /* bytes, of a header or a member of a body */
 
@@ -373,6 +374,26 @@ cx_body_boolean(cx_request_t *r, const char *name, bool absent, bool *value)
     }
 
     *value = json->boolean;
+
+    return true;
+}
+
+
+bool
+cx_take_fields(cx_request_t *r, const cx_json_t *list, char ***fields)
+{
+    const char *why;
+
+    why = cx_fields_read(r, list, fields);
+
+    if (why == NULL) {
+        why = cx_fields_check(r, list);
+    }
+
+    if (why != NULL) {
+        cx_problem(r, 422, "invalid_fields", "%s", why);
+        return false;
+    }
 
     return true;
 }

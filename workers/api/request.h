@@ -130,6 +130,10 @@ bool cx_body_integer(cx_request_t *r, const char *name, int64_t min,
 bool cx_body_boolean(cx_request_t *r, const char *name, bool absent,
                      bool *value);
 
+/* A list of fields as clients send it, NULL for none: what cx_fields_read()
+ * makes of it.  False: answered 422 invalid_fields. */
+bool cx_take_fields(cx_request_t *r, const cx_json_t *list, char ***fields);
+
 /* Answering.  Bytes must live as long as the request. */
 void cx_answer(cx_request_t *r, int status, const char *type, const void *bytes,
                size_t len);
