@@ -560,6 +560,7 @@ ngx_int_t ngx_http_cardx_unauthorized(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_fall_back(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_status_e status);
 ngx_int_t ngx_http_cardx_unavailable(ngx_http_cardx_ctx_t *ctx);
+ngx_int_t ngx_http_cardx_page_too_many(ngx_http_request_t *r);
 
 size_t ngx_http_cardx_auth_command(u_char *command, cx_token_t *token,
     ngx_uint_t head);

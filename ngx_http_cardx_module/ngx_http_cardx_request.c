@@ -588,6 +588,10 @@ ngx_http_cardx_too_many(ngx_http_cardx_ctx_t *ctx, ngx_uint_t seconds)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (ngx_http_cardx_form(r) == CX_FORM_HTML) {
+        return ngx_http_cardx_page_too_many(r);
+    }
+
     return ngx_http_cardx_problem(r, NGX_HTTP_TOO_MANY_REQUESTS,
                                   &ngx_http_cardx_too_many_body);
 }

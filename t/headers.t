@@ -199,6 +199,8 @@ for (1 .. 600) {
 look('too many', 429, $r);
 like($r->{headers}{'retry-after'}, qr/^[1-9]\d*$/, 'and when to come again');
 is($r->{json}{code}, 'rate_limited', 'code');
+look('too many, in a browser', 429,
+    $t->get('/q/' . 'A' x 26, undef, { Accept => 'text/html' }), $page);
 
 $t->signal('cardxd', 'TERM');
 $t->wait_for(sub { !$t->alive('cardxd') }, 30);

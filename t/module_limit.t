@@ -86,6 +86,25 @@ like($r->{body}, qr/"code":"rate_limited"/, 'and a code');
 is($r->{headers}{'content-type'}, 'application/problem+json', 'a problem');
 is($r->{headers}{'cache-control'}, 'no-store', 'not stored');
 
+my %html = (Accept => 'text/html');
+$r = get('192.0.2.1', wrong(), %html, 'Accept-Language' => 'fr, en;q=0.5');
+is($r->{status}, 429, 'a browser, too');
+is($r->{headers}{'content-type'}, 'text/html; charset=utf-8', 'gets a page');
+is($r->{headers}{'content-language'}, 'en', 'in English');
+like($r->{body}, qr/^<!DOCTYPE html>\n<html lang="en">.*Please wait/s, 'HTML');
+is($r->{headers}{'cache-control'}, 'no-store', 'not stored');
+cmp_ok($r->{headers}{'retry-after'}, '>', 0, 'with a time to wait');
+like($r->{headers}{'content-security-policy'}, qr/^default-src 'none'; .*'self'/,
+    'that loads its style');
+is(get('192.0.2.1', wrong(), %html)->{body}, $r->{body}, 'or by default');
+$r = get('192.0.2.1', '/q/x', %html, 'Accept-Language' => 'zh-CN,en;q=0.8');
+is("$r->{status} $r->{headers}{'content-language'}", '429 zh-Hans',
+    'or in Chinese');
+like($r->{body}, qr/^<!DOCTYPE html>\n<html lang="zh-Hans">/, 'HTML');
+$r = $edge->request('HEAD', wrong(), { %html, 'X-Address' => '192.0.2.1' });
+is("$r->{status} $r->{headers}{'content-type'}",
+    '429 text/html; charset=utf-8', 'HEAD as GET');
+
 is(get('192.0.2.2', wrong())->{status}, 404, 'another address is not');
 is(get('192.0.2.1', '/c/x')->{status}, 429, 'malformed: card');
 is(get('192.0.2.1', "/c/$card")->{status}, 429, 'no key');
