@@ -20,34 +20,8 @@ my $t = CardxTest->new->start;
 my $anna = $t->register('+8613800009001');
 my $token = { token => $anna->{access_token} };
 
-sub card {
-    my (%more) = @_;
-    my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => 'Anna Ito' }, %more }, $token);
-    die "card: $r->{status} $r->{body}" if $r->{status} != 201;
-    return $r->{json}{card_id};
-}
-
-sub key {
-    my ($card, %more) = @_;
-    my $r = $t->post("/v1/cards/$card/keys", { ttl => 3600, %more }, $token);
-    die "key: $r->{status} $r->{body}" if $r->{status} != 201;
-    return $r->{json};
-}
-
-sub hash_name {
-    my ($key) = @_;
-    my $bits = join '', map { sprintf '%05b',
-        index 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567', $_ } split //, $key;
-    return substr sha256_hex(pack 'B128', $bits), 0, 32;
-}
-
-# The outbox has nothing left to do.
-sub settled {
-    return $t->wait_for(sub {
-        $t->psql('select count(*) from cardx.outbox') == 0;
-    });
-}
+sub card { $t->card($token, name => { full => 'Anna Ito' }, @_) }
+sub key { $t->key($token, @_) }
 
 # What clients send to Redis while the code runs.
 sub sent_to_redis {
@@ -82,8 +56,9 @@ sub sent_to_redis {
     my $drawn = key($id);
     my $fetch = sub { $t->get("/c/$id", undef, { key => $drawn->{key} }) };
 
-    settled();
-    $t->redis('DEL', "cardx:card:{$id}", 'cardx:q:' . hash_name($drawn->{key}));
+    $t->outbox_empty;
+    $t->redis('DEL', "cardx:card:{$id}",
+        'cardx:q:' . CardxTest::hash_name($drawn->{key}));
 
     my @late = grep { $_->[0] =~ /^EVAL/ && "@$_" =~ /$id/ } sent_to_redis(sub {
         is($fetch->()->{status}, 200, 'a fetch that a worker answers');
@@ -104,7 +79,7 @@ sub sent_to_redis {
             is($t->get($drawn->{url})->{status}, 404, 'nor is it a short way');
         }
         $t->signal('fanout', 'CONT');
-        settled();
+        $t->outbox_empty;
     }
 }
 
@@ -228,10 +203,10 @@ sub sent_to_redis {
     my $id = card(notes => { map { $_ => { note => $_ x 6000 } } 1 .. 9 });
     my @keys = map { key($id, fields => ['notes', "none$_"]) } 1 .. 40;
 
-    settled();
+    $t->outbox_empty;
     is($t->patch("/v1/cards/$id", { name => { full => 'Anna Sato' } }, $token)
         ->{status}, 200, 'a change, in force');
-    settled();
+    $t->outbox_empty;
     my $bytes = 0;
     $bytes += length for @{ $t->redis('HVALS', "cardx:card:{$id}") };
     cmp_ok($bytes, '<', 700_000, 'some of it is in Redis');

@@ -20,13 +20,7 @@ my ($anna, $bela) = @people;
 
 sub token { return { token => $_[0]{access_token} } }
 
-sub card {
-    my ($whose, $name) = @_;
-    my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => $name } }, token($whose));
-    die "card: $r->{status} $r->{body}" if $r->{status} != 201;
-    return $r->{json}{card_id};
-}
+sub card { $t->card(token($_[0]), name => { full => $_[1] }) }
 
 # Repeated while it is not in force everywhere: what is done is not done again.
 sub change {
@@ -61,7 +55,7 @@ sub hold {
 
 my @cards = (card($anna, 'Anna'), card($bela, 'Bela'));
 my @contacts = (hold($bela, $cards[0], $anna), hold($anna, $cards[1], $bela));
-$t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 });
+$t->outbox_empty;
 
 my @streams = map { CardxTest::Events->open($t, token => $_->{access_token}) }
     @people;

@@ -28,17 +28,14 @@ sub check {
 
 sub card {
     my ($name, $token) = @_;
-    return $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => $name },
+    return $t->card({ token => $token }, name => { full => $name },
         phones => { work => { number => '+46 8 123 456 78' } },
-        emails => { work => { address => 'work\@example.org' } } },
-        { token => $token })->{json}{card_id};
+        emails => { work => { address => 'work\@example.org' } });
 }
 
 sub key {
     my ($card, $token, @fields) = @_;
-    return $t->post("/v1/cards/$card/keys", { ttl => 3600, @fields },
-        { token => $token })->{json};
+    return $t->key({ token => $token }, $card, @fields);
 }
 
 my $anna = $t->register('+8613800000001');
@@ -75,7 +72,7 @@ is($t->delete("/v1/cards/$deleted", undef, { token => $token })->{status},
 is($t->delete("/v1/me/terminals/$second->{terminal_id}", undef,
     { token => $bo->{access_token} })->{status}, 204,
     'a terminal is signed out');
-$t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') eq '0' }, 30);
+$t->outbox_empty(30);
 
 my ($code, $output) = check();
 is($code, 0, 'equal') or diag($output);

@@ -27,47 +27,17 @@ ok($cluster->await_ready, 'the projection is complete on each node');
 my $me = $t->register('+8613800138000');
 my $token = { token => $me->{access_token} };
 
-sub card {
-    my ($name) = @_;
-    my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => $name } }, $token);
-    die "card: $r->{status} $r->{body}" if $r->{status} != 201;
-    return $r->{json}{card_id};
-}
-
-sub key {
-    my ($card, %more) = @_;
-    my $r = $t->post("/v1/cards/$card/keys", { ttl => 3600, %more }, $token);
-    die "key: $r->{status} $r->{body}" if $r->{status} != 201;
-    return { card => $card, %{ $r->{json} } };
-}
-
-sub revoke {
-    my ($key) = @_;
-    return $t->delete("/v1/cards/$key->{card}/keys/$key->{key_id}", undef,
-        $token);
-}
-
-sub fetch {
-    my ($key) = @_;
-    return $t->get("/c/$key->{card}", undef, { key => $key->{key},
-        Accept => 'application/jscontact+json' });
-}
-
-# How often a path had an outcome.
-sub count {
-    my ($path, $status) = @_;
-    my ($n) = $t->ops('GET', '/metrics')->{body}
-        =~ /^cardx_edge_requests_total\{path="$path",status="$status"\} (\d+)/m;
-    return $n // 0;
-}
+sub card { $t->card($token, name => { full => $_[0] }) }
+sub key { $t->key($token, @_) }
+sub revoke { $t->revoke($token, @_) }
+sub fetch { $t->fetch(@_) }
 
 # Whether a call is answered by the edge; its answer.
 sub hit {
     my ($path, $call) = @_;
-    my $before = count($path, 'hit');
+    my $before = $t->answered($path, 'hit');
     my $r = $call->();
-    return ($r, count($path, 'hit') > $before);
+    return ($r, $t->answered($path, 'hit') > $before);
 }
 
 sub is_hit {

@@ -3,16 +3,6 @@
 # certainly not called; by the log gateway, by a gateway that fails in every
 # way, and by a real Kannel.
 
-# Kannel's fakesmsc listens on all addresses: shut in, if that can be.
-BEGIN {
-    if (!$ENV{CARDX_SHUT_IN}
-        && !system('unshare -n ip link set lo up >/dev/null 2>&1')) {
-        $ENV{CARDX_SHUT_IN} = 1;
-        exec 'unshare', '-n', 'sh', '-c', 'ip link set lo up && exec "$@"',
-            'sh', $^X, $0, @ARGV;
-    }
-}
-
 use strict;
 use warnings;
 

@@ -8,7 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use Digest::SHA qw(sha256 sha256_hex);
+use Digest::SHA qw(sha256_hex);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -18,25 +18,8 @@ my $t = CardxTest->new->start;
 my $me = $t->register('+8613800138000');
 my $token = { token => $me->{access_token} };
 
-sub card {
-    my ($name) = @_;
-    my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => $name } }, $token);
-    die "card: $r->{status} $r->{body}" if $r->{status} != 201;
-    return $r->{json}{card_id};
-}
-
-sub key {
-    my ($card, %more) = @_;
-    my $r = $t->post("/v1/cards/$card/keys", { ttl => 3600, %more }, $token);
-    die "key: $r->{status} $r->{body}" if $r->{status} != 201;
-    return @{ $r->{json} }{qw(key key_id)};
-}
-
-sub outbox_empty {
-    $t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 },
-        $_[0] || 10);
-}
+sub card { $t->card($token, name => { full => $_[0] }) }
+sub key { @{ $t->key($token, @_) }{qw(key key_id)} }
 
 # What a worker does that dies right after its commit: Redis knows nothing.
 sub behind {
@@ -54,7 +37,7 @@ sub name { fetch(@_)->{json}{name}{full} // '' }
 my $card = card('Anna');
 my ($key, $key_id) = key($card);
 my ($other) = key($card);
-ok(outbox_empty(), 'all is handled');
+ok($t->outbox_empty, 'all is handled');
 is($t->redis('HGET', "cardx:card:{$card}", 'v'), 1, 'projected');
 is(name($card, $key), 'Anna', 'read');
 
@@ -69,7 +52,7 @@ behind("update cardx.card_keys set revoked_at = now()
     where key_id = '$key_id'", 'card', $card);
 ok($t->wait_for(sub { status($card, $key) == 404 }, 3),
     'a revocation arrives');
-outbox_empty();
+$t->outbox_empty;
 is($t->get("/q/$key")->{status}, 404, 'at its short link, too');
 is($t->redis('GET', 'cardx:q:' . CardxTest::hash_name($key)), 'x', 'as a denial');
 is(status($card, $other), 200, 'another key still opens');
@@ -77,7 +60,7 @@ is($t->get("/q/$other")->{status}, 302, 'and leads there');
 
 # a card that no key opened was left out by a rebuild
 my $quiet = card('Quiet');
-ok(outbox_empty(), 'a card without keys');
+ok($t->outbox_empty, 'a card without keys');
 $t->redis('DEL', "cardx:card:{$quiet}");
 key($quiet);
 ok($t->wait_for(sub { $t->redis('HGET', "cardx:card:{$quiet}", 'v') }, 10),
@@ -87,7 +70,7 @@ ok($t->wait_for(sub { $t->redis('HGET', "cardx:card:{$quiet}", 'v') }, 10),
 $t->redis('HDEL', "cardx:card:{$card}", 'k:' . CardxTest::hash_name($other));
 $t->redis('DEL', 'cardx:q:' . CardxTest::hash_name($other));
 behind('select 1', 'card', $card);
-outbox_empty();
+$t->outbox_empty;
 like($t->redis('HGET', "cardx:card:{$card}", 'k:' . CardxTest::hash_name($other)),
     qr/^\d+ $/, 'a key is brought');
 like($t->redis('GET', 'cardx:q:' . CardxTest::hash_name($other)), qr/^\d+ \Q$card\E$/,
@@ -110,7 +93,7 @@ is($t->get('/v1/me', undef, $token)->{status}, 200,
 
 my $doomed = card('Doomed');
 my ($doomed_key) = key($doomed);
-outbox_empty();
+$t->outbox_empty;
 my $thumb = $t->psql("select thumbnail_id from cardx.thumbnails
     where card_id = '$doomed'");
 behind("with gone as (delete from cardx.thumbnails where card_id = '$doomed'
@@ -121,7 +104,7 @@ behind("with gone as (delete from cardx.thumbnails where card_id = '$doomed'
 ok($t->wait_for(sub { status($doomed, $doomed_key) == 404 }, 3),
     'a deletion arrives');
 is($t->redis('HGET', "cardx:card:{$doomed}", 'v'), 'x', 'as a denial');
-outbox_empty();
+$t->outbox_empty;
 is($t->get("/q/$doomed_key")->{status}, 404, 'at its short link');
 is($t->get("/t/$thumb")->{status}, 404, 'and its thumbnail') if $thumb;
 
@@ -130,7 +113,7 @@ is($t->get("/t/$thumb")->{status}, 404, 'and its thumbnail') if $thumb;
 $t->psql("insert into cardx.outbox (effect, object, due_at)
     values ('card', '$card', now() + interval '1 hour')");
 $t->psql("select cardx.outbox_add('card', '$card')");
-ok(outbox_empty(), 'is due at once');
+ok($t->outbox_empty, 'is due at once');
 
 # a transaction that asks holds the row: it is passed over, not lost
 my $hold = fork // die;
@@ -144,13 +127,13 @@ if (!$hold) {
 }
 behind('select 1', 'terminal', "$me->{user_id}/$me->{terminal_id}");
 waitpid $hold, 0;
-ok(outbox_empty(), 'a transaction that takes its time is waited for');
+ok($t->outbox_empty, 'a transaction that takes its time is waited for');
 
 # --- kill -9, again and again ------------------------------------------------
 
 my @cards = map { card("Card $_") } 1 .. 40;
 my %keys = map { my ($k) = key($_); ($_ => $k) } @cards;
-outbox_empty();
+$t->outbox_empty;
 
 $t->psql(join ';', map { "update cardx.cards set revision = revision + 1,
     card = jsonb_set(card, '{name,full}', '\"New\"') where card_id = '$_';
@@ -191,7 +174,7 @@ sleep 1.2;
 is($t->psql("select attempts from cardx.outbox where object = '$card'"), 0,
     'while Redis is away nothing is claimed');
 $t->thaw_redis;
-ok(outbox_empty(5), 'and goes on at once when it is back');
+ok($t->outbox_empty(5), 'and goes on at once when it is back');
 
 # --- scans -------------------------------------------------------------------
 

@@ -129,9 +129,7 @@ for my $name (qw(nginx cardxd)) {
     holds($all[$_], $_ + 1, "after $name was killed, $_") for 0 .. $#all;
 }
 
-is($t->wait_for(sub {
-    $t->psql('select count(*) from cardx.outbox') eq '0' }, 30), 1,
-    'no outbox row is stuck');
+ok($t->outbox_empty(30), 'no outbox row is stuck');
 is($t->psql('select count(*) from cardx.cards'), scalar @all,
     'no card was made twice');
 is($t->psql('select count(*) from cardx.card_keys'), 2 * @all,

@@ -8,7 +8,6 @@ use FindBin ();
 use lib "$FindBin::Bin/lib";
 
 use CardxTest::Edge ();
-use IO::Socket::UNIX ();
 use Socket qw(SOL_SOCKET SO_LINGER);
 use Test::More;
 use Time::HiRes qw(time sleep);

@@ -24,7 +24,7 @@ my $card = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
     name => { full => 'Anna' } }, { token => $token })->{json}{card_id};
 my $key = $t->post("/v1/cards/$card/keys", { ttl => 3600 },
     { token => $token })->{json};
-$t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') eq '0' }, 30);
+$t->outbox_empty(30);
 
 sub load {
     return (

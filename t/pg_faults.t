@@ -78,7 +78,7 @@ sub psql_at {
 }
 
 # Until fanout and media have done what they were asked for.
-$t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') eq '0' }, 30);
+$t->outbox_empty(30);
 hot('before');
 
 # --- a lock, and a statement that is too long ---------------------------------

@@ -12,7 +12,7 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use IO::Socket::UNIX;
-use POSIX qw(:sys_wait_h);
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 

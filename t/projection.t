@@ -23,19 +23,11 @@ my $conf = "$t->{var}/conf/cardx.conf";
 
 sub card {
     my ($name) = @_;
-    my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => $name }, notes => { n => { note => 'private' } } },
-        $token);
-    die "card: $r->{status} $r->{body}" if $r->{status} != 201;
-    return $r->{json}{card_id};
+    return $t->card($token, name => { full => $name },
+        notes => { n => { note => 'private' } });
 }
 
-sub key {
-    my ($card, %more) = @_;
-    my $r = $t->post("/v1/cards/$card/keys", { ttl => 3600, %more }, $token);
-    die "key: $r->{status} $r->{body}" if $r->{status} != 201;
-    return @{ $r->{json} }{qw(key key_id)};
-}
+sub key { @{ $t->key($token, @_) }{qw(key key_id)} }
 
 sub revoke {
     my ($card, $key_id) = @_;
@@ -249,7 +241,7 @@ is($t->delete("/v1/me/terminals/$second->{terminal_id}", undef,
 $truth{'/v1/me#second'} = [ { token => $second->{access_token} }, 401 ];
 now_true('all is as it is');
 
-$t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 });
+$t->outbox_empty;
 @asking = traffic();
 $t->signal('fanout', 'STOP');
 $t->kill9('redis');

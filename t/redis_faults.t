@@ -10,8 +10,6 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use File::Copy qw(copy);
-use IO::Socket::UNIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
@@ -32,11 +30,7 @@ sub body { return { '@type' => 'Card', version => '1.0',
 
 my $card = $t->post('/v1/cards', body(0), \%anna)->{json}{card_id};
 
-sub key {
-    my $r = $t->post("/v1/cards/$card/keys", { ttl => 3600 }, \%anna);
-    is($r->{status}, 201, 'a key is drawn') or diag($r->{body});
-    return $r->{json};
-}
+sub key { $t->key(\%anna, $card) }
 
 my $key = key();
 my $r = $t->post('/v1/contacts', { card_id => $card, key => $key->{key} },
@@ -143,10 +137,7 @@ sub comes_back {
         return $t->get("/v1/contacts/$contact", undef, \%bela)
             ->{json}{card}{titles}{t}{name} eq "Title $title";
     }, $PATIENCE), "$what: the stream has told of it");
-    $t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 },
-        $PATIENCE);
-    is($t->psql('select count(*) from cardx.outbox'), 0,
-        "$what: nothing is left to do");
+    ok($t->outbox_empty($PATIENCE), "$what: nothing is left to do");
     all_right("$what, over");
 }
 
@@ -221,12 +212,7 @@ sub from_redis_full {
     return counted('hit') >= $before + 3;
 }
 
-sub counted {
-    my ($status) = @_;
-    my ($n) = $t->ops('GET', '/metrics')->{body}
-        =~ /^cardx_edge_requests_total\{path="card",status="$status"\} (\d+)/m;
-    return $n // 0;
-}
+sub counted { $t->answered('card', $_[0]) }
 
 fault('read-only', $not_yet, sub {
     $t->redis('REPLICAOF', '127.0.0.1', CardxTest::free_port());

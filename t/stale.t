@@ -29,18 +29,11 @@ sub leases {
 
 ok($t->wait_for(sub { leases() == 2 }), 'two caches');
 
-my $card = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna' }, titles => { t => { name => 'First' } } },
-    \%mine)->{json}{card_id};
+my $card = $t->card(\%mine, name => { full => 'Anna' },
+    titles => { t => { name => 'First' } });
 
-sub draw {
-    return $t->post("/v1/cards/$card/keys", { ttl => 600 }, \%mine)->{json};
-}
-
-sub revoke {
-    my ($key) = @_;
-    return $t->delete("/v1/cards/$card/keys/$key->{key_id}", undef, \%mine);
-}
+sub draw { $t->key(\%mine, $card, ttl => 600) }
+sub revoke { $t->revoke(\%mine, @_) }
 
 sub fetch { my ($at, $key) = @_; return $t->get("$at$key->{link}") }
 

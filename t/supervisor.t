@@ -11,7 +11,7 @@ use lib "$FindBin::Bin/lib";
 use File::Copy qw(copy);
 use File::Temp ();
 use IO::Socket::UNIX ();
-use POSIX qw(WNOHANG);
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 

@@ -42,13 +42,7 @@ sub all_since {
 
 sub shown { join ' ', sort map { "$_->{kind}:$_->{op}:$_->{id}" } @{ $_[0] } }
 
-sub card {
-    my ($name) = @_;
-    my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => $name } }, $token);
-    die "card: $r->{status} $r->{body}" if $r->{status} != 201;
-    return $r->{json}{card_id};
-}
+sub card { $t->card($token, name => { full => $_[0] }) }
 
 # A session of psql that can leave a transaction open.
 sub session {

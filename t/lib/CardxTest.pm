@@ -23,7 +23,6 @@ use File::Basename ();
 use File::Path ();
 use File::Temp ();
 use HTTP::Tiny ();
-use IO::Select ();
 use IO::Socket::UNIX ();
 use JSON::PP ();
 use POSIX ();
@@ -298,6 +297,56 @@ sub sign_in {
         password => $password, terminal => { name => $name || 'second' } });
     die "session: $r->{status} $r->{body}" if $r->{status} != 200;
     return { phone => $phone, %{ $r->{json} } };
+}
+
+# --- cards -----------------------------------------------------------------
+
+# A card of whoever the headers are of; gives its id.  Dies if that does not
+# work, as do the next.
+sub card {
+    my ($self, $headers, %card) = @_;
+    my $r = $self->post('/v1/cards',
+        { '@type' => 'Card', version => '1.0', %card }, $headers);
+    die "card: $r->{status} $r->{body}" if $r->{status} != 201;
+    return $r->{json}{card_id};
+}
+
+# A key of a card: {card, key, key_id, link, thumbnail, ...}.
+sub key {
+    my ($self, $headers, $card, %options) = @_;
+    my $r = $self->post("/v1/cards/$card/keys", { ttl => 3600, %options },
+        $headers);
+    die "key: $r->{status} $r->{body}" if $r->{status} != 201;
+    return { card => $card, %{ $r->{json} } };
+}
+
+# Takes a key of key() back; the answer.
+sub revoke {
+    my ($self, $headers, $key) = @_;
+    return $self->delete("/v1/cards/$key->{card}/keys/$key->{key_id}", undef,
+        $headers);
+}
+
+# The card that a key of key() opens, as JSON; the answer.
+sub fetch {
+    my ($self, $key) = @_;
+    return $self->get("/c/$key->{card}", undef, { key => $key->{key},
+        Accept => 'application/jscontact+json' });
+}
+
+# How often nginx has answered on a path in one way, as $cardx_status names it.
+sub answered {
+    my ($self, $path, $status) = @_;
+    my ($n) = $self->ops('GET', '/metrics')->{body}
+        =~ /^cardx_edge_requests_total\{path="$path",status="$status"\} (\d+)/m;
+    return $n // 0;
+}
+
+# Until all that must happen outside has happened.
+sub outbox_empty {
+    my ($self, $seconds) = @_;
+    return $self->wait_for(sub {
+        $self->psql('select count(*) from cardx.outbox') == 0 }, $seconds);
 }
 
 # --- PostgreSQL, Redis -----------------------------------------------------

@@ -13,7 +13,6 @@ use warnings;
 use File::Temp ();
 use IO::Socket::INET ();
 use POSIX ();
-use Time::HiRes qw(sleep time);
 
 use CardxTest ();
 

@@ -15,7 +15,6 @@ use strict;
 use warnings;
 
 use IO::Select ();
-use IO::Socket::INET ();
 use IO::Socket::SSL ();
 
 use CardxTest::Events;

@@ -8,7 +8,6 @@ use warnings;
 
 use IO::Socket::SSL ();
 use POSIX ();
-use Time::HiRes qw(sleep time);
 
 # The children of a process that are not on their way out.
 sub children {
