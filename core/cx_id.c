@@ -67,6 +67,72 @@ static const unsigned char base32_digits[256] = {
 };
 
 
+/* Bytes as digits of `bits` bits each, and NUL; what is left of the last
+ * digit is zero.  Returns the length. */
+static size_t
+digits_write(const char *alphabet, unsigned bits, const unsigned char *bytes,
+             size_t len, char *out)
+{
+    size_t i;
+    char *p;
+    unsigned acc, left;
+
+    p = out;
+    acc = 0;
+    left = 0;
+
+    for (i = 0; i < len; i++) {
+        acc = (acc << 8 | bytes[i]) & 0xffff;
+        left += 8;
+
+        while (left >= bits) {
+            left -= bits;
+            *p++ = alphabet[acc >> left & ((1u << bits) - 1)];
+        }
+    }
+
+    if (left > 0) {
+        *p++ = alphabet[acc << (bits - left) & ((1u << bits) - 1)];
+    }
+
+    *p = '\0';
+
+    return (size_t) (p - out);
+}
+
+
+/* The reverse; the number of bytes, or -1: not what digits_write() writes. */
+static int
+digits_read(const unsigned char *digits, unsigned bits, const char *text,
+            size_t len, unsigned char *out)
+{
+    int n;
+    size_t i;
+    unsigned acc, digit, left;
+
+    n = 0;
+    acc = 0;
+    left = 0;
+
+    for (i = 0; i < len; i++) {
+        digit = digits[(unsigned char) text[i]];
+        if (digit == 0) {
+            return -1;
+        }
+
+        acc = (acc << bits | (digit - 1)) & 0xffff;
+        left += bits;
+
+        if (left >= 8) {
+            left -= 8;
+            out[n++] = (unsigned char) (acc >> left);
+        }
+    }
+
+    return left < bits && (acc & ((1u << left) - 1)) == 0 ? n : -1;
+}
+
+
 int
 cx_id_key_parse(cx_id_key_t *key, const char *hex, size_t len)
 {
@@ -176,32 +242,13 @@ cx_id_check(const cx_id_key_t *key, cx_id_kind_t kind, const char *text,
 int
 cx_card_key_new(char *out, unsigned char *hash)
 {
-    int bits;
-    size_t i;
-    unsigned acc;
     unsigned char raw[CX_RANDOM_LEN];
 
     if (RAND_bytes(raw, sizeof(raw)) != 1) {
         return -1;
     }
 
-    acc = 0;
-    bits = 0;
-
-    for (i = 0; i < sizeof(raw); i++) {
-        acc = acc << 8 | raw[i];
-        bits += 8;
-
-        while (bits >= 5) {
-            bits -= 5;
-            *out++ = base32_alphabet[acc >> bits & 31];
-        }
-    }
-
-    /* 128 bits end inside the 26th digit: its last two bits are zero */
-    *out++ = base32_alphabet[acc << (5 - bits) & 31];
-    *out = '\0';
-
+    (void) digits_write(base32_alphabet, 5, raw, sizeof(raw), out);
     sum(raw, sizeof(raw), hash);
     OPENSSL_cleanse(raw, sizeof(raw));
 
@@ -212,35 +259,10 @@ cx_card_key_new(char *out, unsigned char *hash)
 int
 cx_card_key_hash(const char *text, size_t len, unsigned char *hash)
 {
-    int bits;
-    size_t i, n;
-    unsigned acc, digit;
     unsigned char raw[CX_RANDOM_LEN];
 
-    if (len != CX_KEY_LEN) {
-        return -1;
-    }
-
-    acc = 0;
-    bits = 0;
-    n = 0;
-
-    for (i = 0; i < len; i++) {
-        digit = base32_digits[(unsigned char) text[i]];
-        if (digit == 0) {
-            return -1;
-        }
-
-        acc = (acc << 5 | (digit - 1)) & 0xfff;
-        bits += 5;
-
-        if (bits >= 8) {
-            bits -= 8;
-            raw[n++] = (unsigned char) (acc >> bits);
-        }
-    }
-
-    if ((acc & ((1u << bits) - 1)) != 0) {
+    if (len != CX_KEY_LEN
+        || digits_read(base32_digits, 5, text, len, raw) == -1) {
         return -1;
     }
 
@@ -419,64 +441,12 @@ cx_hex_read(const char *hex, size_t len, unsigned char *out)
 size_t
 cx_base64url(const unsigned char *bytes, size_t len, char *out)
 {
-    int bits;
-    size_t i;
-    char *p;
-    unsigned acc;
-
-    p = out;
-    acc = 0;
-    bits = 0;
-
-    for (i = 0; i < len; i++) {
-        acc = (acc << 8 | bytes[i]) & 0xffff;
-        bits += 8;
-
-        while (bits >= 6) {
-            bits -= 6;
-            *p++ = base64url_alphabet[acc >> bits & 63];
-        }
-    }
-
-    if (bits > 0) {
-        *p++ = base64url_alphabet[acc << (6 - bits) & 63];
-    }
-
-    *p = '\0';
-
-    return (size_t) (p - out);
+    return digits_write(base64url_alphabet, 6, bytes, len, out);
 }
 
 
 int
 cx_base64url_read(const char *text, size_t len, unsigned char *out)
 {
-    int bits, n;
-    size_t i;
-    unsigned acc, digit;
-
-    acc = 0;
-    bits = 0;
-    n = 0;
-
-    for (i = 0; i < len; i++) {
-        digit = base64url_digits[(unsigned char) text[i]];
-        if (digit == 0) {
-            return -1;
-        }
-
-        acc = (acc << 6 | (digit - 1)) & 0xffff;
-        bits += 6;
-
-        if (bits >= 8) {
-            bits -= 8;
-            out[n++] = (unsigned char) (acc >> bits);
-        }
-    }
-
-    if (bits == 6 || (acc & ((1u << bits) - 1)) != 0) {
-        return -1;
-    }
-
-    return n;
+    return digits_read(base64url_digits, 6, text, len, out);
 }

@@ -1,4 +1,5 @@
 #include "cx_vcard_parse.h"
+#include "cx_id.h"
 
 #include <iconv.h>
 #include <string.h>
@@ -24,40 +25,21 @@ static const char *const charsets[] = {
 };
 
 
-static int
-hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-
-    if (c >= 'A' && c <= 'F') {
-        return c - 'A' + 10;
-    }
-
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-
 size_t
 cx_vtext_quoted(char *text, size_t len)
 {
     size_t i, n = 0;
-    int high, low;
+    unsigned char byte;
 
     for (i = 0; i < len; i++) {
-        if (text[i] == '=' && i + 2 < len) {
-            high = hex_digit(text[i + 1]);
-            low = hex_digit(text[i + 2]);
+        if (text[i] == '=' && i + 2 < len
+            && cx_hex_read(text + i + 1, 1, &byte) == 0) {
+            text[n++] = (char) byte;
+            i += 2;
 
-            if (high != -1 && low != -1) {
-                text[n++] = (char) (high * 16 + low);
-                i += 2;
-                continue;
-            }
+        } else {
+            text[n++] = text[i];
         }
-
-        text[n++] = text[i];
     }
 
     return n;
