@@ -39,7 +39,7 @@ static ngx_int_t ngx_http_cardx_updates_worker(ngx_http_cardx_waiter_t *w);
 static void ngx_http_cardx_updates_wake(ngx_http_cardx_listener_t *l,
     const char *epoch, cx_wake_t wake, ngx_uint_t serial);
 static void ngx_http_cardx_updates_again(ngx_http_cardx_listener_t *l);
-static void ngx_http_cardx_updates_exit(ngx_http_cardx_listener_t *l);
+static void ngx_http_cardx_updates_pass(ngx_http_cardx_listener_t *l);
 static void ngx_http_cardx_updates_read(ngx_http_request_t *r);
 static void ngx_http_cardx_updates_done(ngx_http_cardx_waiter_t *w,
     ngx_int_t rc);
@@ -48,7 +48,7 @@ static void ngx_http_cardx_updates_done(ngx_http_cardx_waiter_t *w,
 static const ngx_http_cardx_listener_calls_t  ngx_http_cardx_updates_calls = {
     ngx_http_cardx_updates_wake,
     ngx_http_cardx_updates_again,
-    ngx_http_cardx_updates_exit,
+    ngx_http_cardx_updates_pass,
     NULL
 };
 
@@ -376,13 +376,7 @@ ngx_http_cardx_updates_wake(ngx_http_cardx_listener_t *l, const char *epoch,
         return;
     }
 
-    if (w->ctx->ticket) {
-        ngx_http_cardx_redis_forget(w->ctx->ticket);
-    }
-
-    ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_worker(w));
-
-    ngx_http_run_posted_requests(c);
+    ngx_http_cardx_updates_pass(l);
 }
 
 
@@ -412,8 +406,10 @@ ngx_http_cardx_updates_again(ngx_http_cardx_listener_t *l)
 }
 
 
+/* A worker answers: something is new, or nginx's process is to end. */
+
 static void
-ngx_http_cardx_updates_exit(ngx_http_cardx_listener_t *l)
+ngx_http_cardx_updates_pass(ngx_http_cardx_listener_t *l)
 {
     ngx_connection_t         *c;
     ngx_http_cardx_waiter_t  *w;
