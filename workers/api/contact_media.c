@@ -8,10 +8,9 @@
 #include "contact_media.h"
 #include "contact_media.sql.h"
 #include "cx_buf.h"
-#include "media/picture.h"
 #include "media_room.h"
 #include "media_serve.h"
-#include "media_type.h"
+#include "media_take.h"
 
 
 static const char *
@@ -170,42 +169,6 @@ get_medium(cx_request_t *r)
 }
 
 
-/* A picture, upright and without metadata.  False: answered. */
-static bool
-take_picture(cx_request_t *r, cx_picture_t *picture)
-{
-    char *socket;
-    const char *why;
-    cx_picture_rc_t rc;
-
-    if (r->body_len == 0) {
-        cx_problem(r, 422, "empty", "The body is the photo itself.");
-        return false;
-    }
-
-    if (!cx_is_picture_type(r->type)) {
-        cx_problem(r, 415, "unsupported_type",
-                   "photo: the type is not one that is taken here.");
-        return false;
-    }
-
-    memset(picture, 0, sizeof(*picture));
-    socket = talloc_asprintf(r, "%s/picture.sock", r->api->settings->run_dir);
-    why = "This is no picture.";
-    rc = cx_picture_normalise(r, socket, (const unsigned char *) r->body,
-                              r->body_len, picture, &why);
-
-    if (rc == CX_PICTURE_AWAY) {
-        cx_problem_away(r, 2, "Pictures can't be taken now; try again.");
-
-    } else if (rc != CX_PICTURE_OK) {
-        cx_problem(r, 422, "invalid_picture", "%s", why);
-    }
-
-    return rc == CX_PICTURE_OK;
-}
-
-
 static cx_json_t *
 photo_change(cx_request_t *r, const cx_contact_t *c, const cx_picture_t *new)
 {
@@ -241,7 +204,8 @@ put_photo(cx_request_t *r)
     book = cx_book_open(r);
 
     if (book == NULL || !cx_book_get(book, r->params[0], &c)
-        || !take_picture(r, &picture) || !cx_media_room(r, picture.picture.len)
+        || !cx_take_picture(r, "photo", &picture)
+        || !cx_media_room(r, picture.picture.len)
         || !cx_book_lock(book, r->params[0], &c)) {
         return;
     }

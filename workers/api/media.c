@@ -6,9 +6,9 @@
 
 #include "card_change.h"
 #include "media.sql.h"
-#include "media/picture.h"
 #include "media_room.h"
 #include "media_serve.h"
+#include "media_take.h"
 #include "media_type.h"
 
 #define MEDIUM_MAX CX_PICTURE_BYTES_MAX
@@ -40,43 +40,11 @@ is_picture(const char *kind)
 
 
 static bool
-unsupported(cx_request_t *r, const char *what)
-{
-    cx_problem(r, 415, "unsupported_type",
-               "%s: the type is not one that is taken here, or the bytes are "
-               "something else.",
-               what);
-
-    return false;
-}
-
-
-/* A picture, upright and without metadata.  False: answered. */
-static bool
 take_picture(cx_request_t *r, medium_t *medium)
 {
-    char *socket;
-    const char *why;
-    cx_picture_rc_t rc;
     cx_picture_t picture;
 
-    if (!cx_is_picture_type(r->type)) {
-        return unsupported(r, medium->kind);
-    }
-
-    memset(&picture, 0, sizeof(picture));
-    socket = talloc_asprintf(r, "%s/picture.sock", r->api->settings->run_dir);
-    why = "This is no picture.";
-    rc = cx_picture_normalise(r, socket, (const unsigned char *) r->body,
-                              r->body_len, &picture, &why);
-
-    if (rc == CX_PICTURE_AWAY) {
-        cx_problem_away(r, 2, "Pictures can't be taken now; try again.");
-        return false;
-    }
-
-    if (rc != CX_PICTURE_OK) {
-        cx_problem(r, 422, "invalid_picture", "%s", why);
+    if (!cx_take_picture(r, medium->kind, &picture)) {
         return false;
     }
 
@@ -93,13 +61,13 @@ take_picture(cx_request_t *r, medium_t *medium)
 static bool
 take(cx_request_t *r, medium_t *medium)
 {
+    if (is_picture(medium->kind)) {
+        return take_picture(r, medium);
+    }
+
     if (r->body_len == 0) {
         cx_problem(r, 422, "empty", "The body is the %s itself.", medium->kind);
         return false;
-    }
-
-    if (is_picture(medium->kind)) {
-        return take_picture(r, medium);
     }
 
     medium->bytes = (const unsigned char *) r->body;
@@ -107,7 +75,14 @@ take(cx_request_t *r, medium_t *medium)
     medium->type =
         cx_media_type(medium->kind, r->type, medium->bytes, medium->len);
 
-    return medium->type != NULL || unsupported(r, medium->kind);
+    if (medium->type == NULL) {
+        cx_problem(r, 415, "unsupported_type",
+                   "%s: the type is not one that is taken here, or the bytes "
+                   "are something else.",
+                   medium->kind);
+    }
+
+    return medium->type != NULL;
 }
 
 

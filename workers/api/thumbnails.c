@@ -2,49 +2,9 @@
 
 #include "request.h"
 
-#include <string.h>
-
 #include "card_change.h"
-#include "media/picture.h"
-#include "media_type.h"
+#include "media_take.h"
 #include "thumbnails.sql.h"
-
-
-/* Fits the picture into a thumbnail's size.  False: answered. */
-static bool
-take(cx_request_t *r, cx_blob_t *webp)
-{
-    char *socket;
-    const char *why;
-
-    if (r->body_len == 0) {
-        cx_problem(r, 422, "empty", "The body is the picture itself.");
-        return false;
-    }
-
-    if (!cx_is_picture_type(r->type)) {
-        cx_problem(r, 415, "unsupported_type",
-                   "A picture is JPEG, PNG, WebP, HEIC or AVIF.");
-        return false;
-    }
-
-    socket = talloc_asprintf(r, "%s/picture.sock", r->api->settings->run_dir);
-    why = "This is no picture.";
-
-    switch (cx_picture_thumbnail(r, socket, (const unsigned char *) r->body,
-                                 r->body_len, webp, &why)) {
-    case CX_PICTURE_OK:
-        return true;
-
-    case CX_PICTURE_REFUSED:
-        cx_problem(r, 422, "invalid_picture", "%s", why);
-        return false;
-
-    default:
-        cx_problem_away(r, 2, "Pictures can't be taken now; try again.");
-        return false;
-    }
-}
 
 
 static void
@@ -54,9 +14,7 @@ put_thumbnail(cx_request_t *r)
     PGresult *result;
     cx_change_t *change;
 
-    memset(&webp, 0, sizeof(webp));
-
-    if (!take(r, &webp)) {
+    if (!cx_take_thumbnail(r, &webp)) {
         return;
     }
 
