@@ -517,8 +517,9 @@ static const stage_t stages[] = {
 #define STAGES ((int) (sizeof(stages) / sizeof(stages[0])))
 
 
+/* Does something to the bulk of each target. */
 static bool
-collect(cx_rebuild_t *r)
+each(cx_rebuild_t *r, bool (*act)(cx_bulk_t *bulk))
 {
     size_t i;
     bool ok;
@@ -526,23 +527,7 @@ collect(cx_rebuild_t *r)
     ok = true;
 
     for (i = 0; i < r->n_targets; i++) {
-        ok = cx_bulk_collect(r->targets[i].bulk) && ok;
-    }
-
-    return ok;
-}
-
-
-static bool
-flush(cx_rebuild_t *r)
-{
-    size_t i;
-    bool ok;
-
-    ok = true;
-
-    for (i = 0; i < r->n_targets; i++) {
-        ok = cx_bulk_flush(r->targets[i].bulk) && ok;
+        ok = act(r->targets[i].bulk) && ok;
     }
 
     return ok;
@@ -556,7 +541,7 @@ finish(cx_rebuild_t *r)
     int64_t ms;
     cx_target_t *target;
 
-    if (!collect(r)) {
+    if (!each(r, cx_bulk_collect)) {
         return CX_REBUILD_BROKEN;
     }
 
@@ -572,7 +557,7 @@ finish(cx_rebuild_t *r)
         cx_bulk_send(target->bulk);
     }
 
-    if (!collect(r)) {
+    if (!each(r, cx_bulk_collect)) {
         return CX_REBUILD_BROKEN;
     }
 
@@ -607,7 +592,7 @@ cx_rebuild_step(cx_rebuild_t *r)
     }
 
     /* Redis has worked on the last page meanwhile */
-    if (!collect(r)) {
+    if (!each(r, cx_bulk_collect)) {
         talloc_free(ctx);
         return CX_REBUILD_BROKEN;
     }
@@ -624,7 +609,7 @@ cx_rebuild_step(cx_rebuild_t *r)
 
     talloc_free(ctx);
 
-    return flush(r) ? CX_REBUILD_MORE : CX_REBUILD_BROKEN;
+    return each(r, cx_bulk_flush) ? CX_REBUILD_MORE : CX_REBUILD_BROKEN;
 }
 
 
