@@ -72,11 +72,15 @@ typedef struct {
     ngx_atomic_t                     flushes;     /* everything forgotten */
     ngx_atomic_t                     locked;      /* a cache was in use */
     ngx_atomic_t                     lost_scans;
+    ngx_atomic_t                     waited_calls; /* for a place */
+    ngx_atomic_t                     refused_calls; /* none, or too late */
 } ngx_http_cardx_counters_t;
 
 
 typedef struct ngx_http_cardx_ctx_s     ngx_http_cardx_ctx_t;
 typedef struct ngx_http_cardx_cache_s   ngx_http_cardx_cache_t;
+typedef struct ngx_http_cardx_call_s    ngx_http_cardx_call_t;
+typedef struct ngx_http_cardx_calls_s   ngx_http_cardx_calls_t;
 typedef struct ngx_http_cardx_limit_s   ngx_http_cardx_limit_t;
 typedef struct ngx_http_cardx_link_s    ngx_http_cardx_link_t;
 typedef struct ngx_http_cardx_nodes_s   ngx_http_cardx_nodes_t;
@@ -100,6 +104,10 @@ typedef struct {
     ngx_http_cardx_counters_t       *counters;
     ngx_uint_t                       used;     /* unsigned  used:1; */
     ngx_http_cardx_limit_t          *limit;    /* NULL: none */
+
+    /* of this process: who has calls that wait or run */
+    ngx_rbtree_t                     callers;
+    ngx_rbtree_node_t                callers_sentinel;
 } ngx_http_cardx_main_conf_t;
 
 
@@ -137,6 +145,7 @@ typedef struct {
 typedef struct {
     ngx_http_cardx_redis_t          *redis;
     ngx_http_cardx_cache_t          *cache;    /* NULL: off */
+    ngx_http_cardx_calls_t          *calls;    /* NULL: off */
     cx_id_key_t                     *id_key;
     ngx_str_t                        fallback;
     ngx_str_t                        media;
@@ -185,6 +194,7 @@ struct ngx_http_cardx_ctx_s {
     ngx_str_t                        head;     /* if it came with that */
     ngx_http_cardx_waiter_t         *waiter;
     ngx_http_cardx_stream_t         *stream;
+    ngx_http_cardx_call_t           *call;
 
     ngx_str_t                        id;       /* CX_ID_LEN, in r->uri */
     ngx_str_t                        key;      /* CX_KEY_LEN */
@@ -544,6 +554,7 @@ void ngx_http_cardx_count(ngx_http_cardx_ctx_t *ctx,
 
 ngx_int_t ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_reply_pt handler, u_char *command, size_t len);
+ngx_int_t ngx_http_cardx_notice_leaving(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_suspend(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
 void ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
 
@@ -594,6 +605,16 @@ void ngx_http_cardx_limit_count(ngx_http_cardx_ctx_t *ctx);
 size_t ngx_http_cardx_network(ngx_http_request_t *r, u_char *out);
 ngx_int_t ngx_http_cardx_network_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+
+
+/* calls that workers answer; see ngx_http_cardx_calls.c */
+
+char *ngx_http_cardx_conf_calls(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_cardx_calls_init(ngx_conf_t *cf,
+    ngx_http_cardx_main_conf_t *mcf);
+ngx_int_t ngx_http_cardx_calls_handler(ngx_http_request_t *r);
+void ngx_http_cardx_call_end(ngx_http_cardx_call_t *call);
 
 
 /* error_log; see ngx_http_cardx_log.c */

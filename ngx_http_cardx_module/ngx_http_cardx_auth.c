@@ -144,18 +144,8 @@ ngx_http_cardx_auth_begin(ngx_http_request_t *r, ngx_http_cardx_ctx_t *ctx)
 
     ctx->auth = NGX_HTTP_CARDX_AUTH_WAITING;
 
-    /* as in limit_req: a client that leaves while waiting is noticed */
-
-    if (r->connection->read->ready) {
-        ngx_post_event(r->connection->read, &ngx_posted_events);
-
-    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    r->read_event_handler = ngx_http_test_reading;
-
-    return NGX_OK;
+    return (ngx_http_cardx_notice_leaving(r) == NGX_OK)
+               ? NGX_OK : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 

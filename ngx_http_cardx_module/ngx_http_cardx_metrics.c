@@ -201,6 +201,14 @@ ngx_http_cardx_metrics_write(u_char *p, u_char *last,
                                    "Scans that were too many to be counted.",
                                    counters->lost_scans);
 
+    p = ngx_http_cardx_metrics_one(p, last, "calls_waited",
+                                   "Calls that waited for others to end.",
+                                   counters->waited_calls);
+
+    p = ngx_http_cardx_metrics_one(p, last, "calls_refused",
+                                   "Calls beyond those, or in vain.",
+                                   counters->refused_calls);
+
     p = ngx_http_cardx_metrics_one(p, last, "streams",
                                    "Streams of events that were begun.",
                                    counters->streams);

@@ -65,6 +65,13 @@ static ngx_command_t  ngx_http_cardx_commands[] = {
       0,
       NULL },
 
+    { ngx_string("cardx_calls"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_cardx_conf_calls,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("cardx_private_log"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -271,7 +278,7 @@ ngx_http_cardx_init(ngx_conf_t *cf)
 
     *h = ngx_http_cardx_auth_handler;
 
-    return NGX_OK;
+    return ngx_http_cardx_calls_init(cf, mcf);
 }
 
 
@@ -328,6 +335,7 @@ ngx_http_cardx_create_loc_conf(ngx_conf_t *cf)
 
     conf->redis = NGX_CONF_UNSET_PTR;
     conf->cache = NGX_CONF_UNSET_PTR;
+    conf->calls = NGX_CONF_UNSET_PTR;
     conf->id_key = NGX_CONF_UNSET_PTR;
     conf->auth = NGX_CONF_UNSET;
     conf->card = NGX_CONF_UNSET;
@@ -356,6 +364,7 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_ptr_value(conf->redis, prev->redis, NULL);
     ngx_conf_merge_ptr_value(conf->cache, prev->cache, NULL);
+    ngx_conf_merge_ptr_value(conf->calls, prev->calls, NULL);
     ngx_conf_merge_ptr_value(conf->id_key, prev->id_key, NULL);
     ngx_conf_merge_str_value(conf->fallback, prev->fallback, "");
     ngx_conf_merge_str_value(conf->media, prev->media, "");
@@ -365,7 +374,7 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->private_log, prev->private_log, 0);
 
-    if (conf->private_log) {
+    if (conf->private_log || conf->calls) {
         mcf->used = 1;
     }
 
@@ -377,6 +386,14 @@ ngx_http_cardx_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_init_value(conf->updates, 0);
     ngx_conf_init_value(conf->events, 0);
     ngx_conf_init_value(conf->metrics, 0);
+
+    /* what is answered here waits for no worker */
+
+    if (conf->card || conf->thumbnail || conf->redirect || conf->updates
+        || conf->events || conf->metrics)
+    {
+        conf->calls = NULL;
+    }
 
     if (conf->card) {
         name = "cardx_card";

@@ -131,6 +131,10 @@ ngx_http_cardx_cleanup(void *data)
 
     ngx_http_cardx_limit_count(ctx);
 
+    if (ctx->call) {
+        ngx_http_cardx_call_end(ctx->call);
+    }
+
     if (ctx->waiter) {
         ngx_http_cardx_waiter_cleanup(ctx->waiter);
     }
@@ -325,6 +329,24 @@ ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx, ngx_http_cardx_reply_pt handler,
     }
 
     return NGX_BUSY;
+}
+
+
+/* In a phase that waits, as in limit_req: a client that leaves is noticed. */
+
+ngx_int_t
+ngx_http_cardx_notice_leaving(ngx_http_request_t *r)
+{
+    if (r->connection->read->ready) {
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+
+    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    r->read_event_handler = ngx_http_test_reading;
+
+    return NGX_OK;
 }
 
 

@@ -2,7 +2,7 @@
 
 # Under attack the rest goes on: guesses that only workers can judge, from so
 # many addresses that no limit holds them; clients that send slowly; and the
-# limit itself, where all come from one address.
+# limit itself, where all come from one address; and one user's calls.
 
 use strict;
 use warnings;
@@ -149,6 +149,42 @@ is($r->{status}, 429, 'limited');
 is($t->get("/c/$card?k=$key", undef, { Accept => 'text/html' })->{status}, 200,
     'a page opens with its key');
 is($t->get("/c/$card.vcf?k=$key")->{status}, 200, 'and a vCard');
+
+$t->finish;
+
+# --- from one user ---------------------------------------------------------
+
+# Nothing ends while the workers stand still, and few calls have room in their
+# queue: more of one user's are made than that.
+$t = CardxTest->new(settings => { socket_backlog => 20 })->start;
+$me = $t->register('+8613800138000');
+my $other = $t->register('+8613800138001');
+my @workers = qw(api-fast-0 api-fast-1);
+
+sub asked {
+    my ($who) = @_;
+    return slow("GET /v1/me HTTP/1.1\r\nHost: localhost\r\nConnection: close"
+        . "\r\nAuthorization: Bearer $who->{access_token}\r\n\r\n");
+}
+
+sub answered {
+    my ($socket) = @_;
+    my $line = <$socket> // '';
+    return $line =~ m{^HTTP/1.1 (\d+)} ? $1 : 'none';
+}
+
+$t->signal($_, 'STOP') for @workers;
+my @calls = map { asked($me) } 1 .. 60;
+ok($t->wait_for(sub {
+    my ($waited) = $t->ops(GET => '/metrics')->{body}
+        =~ /^cardx_edge_calls_waited_total (\d+)/m;
+    # eight of each nginx worker do not
+    $waited >= 60 - 8 * 2;
+}), 'one user: calls wait at the edge');
+my $call = asked($other);
+$t->signal($_, 'CONT') for @workers;
+is(answered($call), 200, 'another one is answered');
+is(scalar(grep { answered($_) ne '200' } @calls), 0, 'and so are all of them');
 
 $t->finish;
 done_testing;

@@ -125,6 +125,9 @@ sub base32 {
 sub dir { $_[0]{dir} }
 sub port { $_[0]{port} }
 
+# For CardxTest::H2.
+sub url { "http://127.0.0.1:$_[0]{h2_port}" }
+
 sub write_conf {
     my ($self) = @_;
     my $d = $self->{dir};

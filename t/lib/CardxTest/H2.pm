@@ -22,14 +22,17 @@ use CardxTest::Events;
 use constant { DATA => 0, HEADERS => 1, RST_STREAM => 3, SETTINGS => 4,
     PING => 6, GOAWAY => 7, WINDOW_UPDATE => 8, FRAME_MAX => 1 << 14 };
 
+# t: what has a url, and a ca if that is https.
 # window: bytes that a stream may be sent before it is read.
 sub connect {
     my ($class, $t, %o) = @_;
-    my ($host, $port) = $t->url =~ m{^https://([^:/]+):(\d+)};
-    my $socket = IO::Socket::SSL->new(PeerAddr => $host, PeerPort => $port,
+    my ($tls, $host, $port) = $t->url =~ m{^http(s?)://([^:/]+):(\d+)};
+    my %peer = (PeerAddr => $host, PeerPort => $port);
+    my $socket = $tls ? IO::Socket::SSL->new(%peer,
         SSL_ca_file => $t->ca, SSL_verifycn_name => $host,
         SSL_verifycn_scheme => 'http', SSL_alpn_protocols => ['h2'])
-        or return;
+        : IO::Socket::INET->new(%peer);
+    return if !$socket;
     my $self = bless { socket => $socket, host => "$host:$port", raw => '',
         next => 1, streams => {} }, $class;
     my $window = $o{window} // 1 << 24;
@@ -108,7 +111,8 @@ sub pump {
     my ($seconds, @connections) = @_;
     my %of = map { fileno $_->{socket} => $_ }
         my @live = grep { !$_->{closed} } @connections;
-    my @ready = grep { $_->{socket}->pending } @live;
+    my @ready = grep { $_->{socket}->can('pending')
+        && $_->{socket}->pending } @live;
     @ready = map { $of{ fileno $_ } } IO::Select->new(map { $_->{socket} }
         @live)->can_read($seconds) if !@ready && @live;
     for my $self (@ready) {
