@@ -147,3 +147,23 @@ cx_utf8_length(const char *text, size_t len)
 
     return n;
 }
+
+
+unsigned
+cx_utf8_read(const char *text, size_t len)
+{
+    size_t i;
+    unsigned c;
+
+    c = (unsigned char) text[0];
+
+    if (len > 1) {
+        c &= 0xFFu >> (len + 1);
+    }
+
+    for (i = 1; i < len; i++) {
+        c = (c << 6) | ((unsigned char) text[i] & 0x3Fu);
+    }
+
+    return c;
+}

@@ -32,4 +32,7 @@ char *cx_buf_text(cx_buf_t *buf);
  * forms, no surrogates, at most U+10FFFF), 0 if there is none. */
 size_t cx_utf8_length(const char *text, size_t len);
 
+/* The code point of such a character; `len` is what cx_utf8_length() said. */
+unsigned cx_utf8_read(const char *text, size_t len);
+
 #endif

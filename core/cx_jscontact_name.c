@@ -15,25 +15,6 @@ static const char *const eastern[] = { "title",      "surname",   "surname2",
                                        "credential", "separator", NULL };
 
 
-/* The code point at `p`, which is the start of a character. */
-static unsigned
-code_point(const char *text)
-{
-    const unsigned char *p = (const unsigned char *) text;
-
-    if (p[0] < 0xE0) {
-        return p[0];
-    }
-
-    if (p[0] < 0xF0) {
-        return (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
-    }
-
-    return (p[0] & 0x07u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6
-           | (p[3] & 0x3Fu);
-}
-
-
 /* Scripts that are written without spaces between the parts of a name: Han,
  * kana, hangul. */
 static bool
@@ -41,7 +22,7 @@ is_cjk(const char *text)
 {
     unsigned c;
 
-    c = code_point(text);
+    c = cx_utf8_read(text, cx_utf8_length(text, strlen(text)));
 
     return (c >= 0x2E80 && c <= 0x30FF) || (c >= 0x3400 && c <= 0x9FFF)
            || (c >= 0xAC00 && c <= 0xD7AF) || (c >= 0xF900 && c <= 0xFAFF)

@@ -33,26 +33,6 @@ lower(unsigned c)
 }
 
 
-static unsigned
-decode(const char *text, size_t len)
-{
-    size_t i;
-    unsigned c;
-
-    c = (unsigned char) text[0];
-
-    if (len > 1) {
-        c &= 0xFFu >> (len + 1);
-    }
-
-    for (i = 1; i < len; i++) {
-        c = (c << 6) | ((unsigned char) text[i] & 0x3Fu);
-    }
-
-    return c;
-}
-
-
 static bool
 is_space(unsigned c)
 {
@@ -75,7 +55,7 @@ cx_merge_text(TALLOC_CTX *ctx, const char *text)
     for (left = strlen(text); left > 0; text += step, left -= step) {
         step = cx_utf8_length(text, left);
         step = step > 0 ? step : 1;
-        c = decode(text, step);
+        c = cx_utf8_read(text, step);
 
         if (is_space(c)) {
             space = buf.len > 0;

@@ -197,6 +197,11 @@ is($r->{headers}{'content-type'}, 'text/vcard; charset=utf-8', 'its type');
 is($r->{headers}{'content-disposition'},
     q{attachment; filename="card.vcf"; filename*=UTF-8''}
     . 'Anna%20%20Ann%20%20%C3%8Dto%20D%C3%B6r.vcf', 'under the name');
+my $turned = $t->post('/v1/cards', { name => { full =>
+    "\x{202e}. Anna\x{202e}exe\x{200b}.\x{2066}\x{ad}" } }, $anna)->{json}{card_id};
+my $turned_key = $t->post("/v1/cards/$turned/keys", {}, $anna)->{json}{key};
+like($t->get("/c/$turned.vcf?k=$turned_key")->{headers}{'content-disposition'},
+    qr/filename="Annaexe\.\.vcf"/, 'whose direction nothing turns');
 my $vcard = unfolded($r->{body});
 like($vcard, qr/^BEGIN:VCARD\r\nVERSION:3\.0\r\n.*END:VCARD\r\n$/s, '3.0');
 my ($photo) = $vcard =~ /^PHOTO;([^\r]*)/m;

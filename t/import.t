@@ -194,6 +194,14 @@ $r = $t->post('/v1/contacts/import', [ 5, { '@type' => 'Card',
     { own => 7 }, { phones => [] } ], $carl);
 is(counts($r), '1 0 0 4', 'the same in JSON') or diag($r->{body});
 is(counts($t->post('/v1/contacts/import', [], $carl)), '0 0 0 0', 'none');
+is($said->(import_vcards($carl, $_)), '422 invalid_body', 'no vCard at all')
+    for "\0" x 40, "hello\n", join("\0", split //, $mail), "\x{feff}";
+is(counts(import_vcards($carl, $_)), '0 0 0 0', 'nothing, and all of that')
+    for '', "\r\n \n";
+is(counts(import_vcards($carl, "\x{feff} $mail")),
+    '0 0 1 0', 'what stands before the first is left out');
+is($said->(import_vcards($carl, " BEGIN:VCARD\n" x 1001)), '413 too_large',
+    'and before any');
 is($said->($t->post('/v1/contacts/import', { a => 1 }, $carl)),
     '422 invalid_body', 'no array');
 is($said->($t->post('/v1/contacts/import', '[', { %$carl,

@@ -65,6 +65,7 @@ subtest 'a sign-in' => sub {
         [ { password => 7 }, 'invalid_password' ],
         [ { password => 'x' x 129 }, 'invalid_password' ],
         [ { terminal => undef }, 'invalid_terminal' ],
+        [ { terminal => { name => "\x{202e}rowsers" } }, 'invalid_terminal' ],
         [ { terminal => { name => "\0" } }, 'invalid_json' ]);
     for (@bad) {
         my $r = sign_in($PHONE, $password, %{ $_->[0] });

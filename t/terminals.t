@@ -61,6 +61,8 @@ subtest 'the account' => sub {
 
     my @bad = ([ { nickname => '' }, 'invalid_nickname' ],
         [ { nickname => "a\nb" }, 'invalid_nickname' ],
+        [ { nickname => "\x{202e}annA" }, 'invalid_nickname' ],
+        [ { nickname => "An\x{200b}na" }, 'invalid_nickname' ],
         [ { nickname => 'x' x 201 }, 'invalid_nickname' ],
         [ { nickname => ['x'] }, 'invalid_nickname' ],
         [ { own_card_id => 'x' }, 'invalid_own_card_id' ],

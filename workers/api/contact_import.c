@@ -362,6 +362,16 @@ import_entry(import_t *m, TALLOC_CTX *ctx, cx_json_t *raw, cx_json_t *members)
 }
 
 
+static void
+skip_blanks(const char **text, size_t *left)
+{
+    while (*left > 0 && memchr(" \t\r\n", **text, 4) != NULL) {
+        (*text)++;
+        (*left)--;
+    }
+}
+
+
 /* False: answered. */
 static bool
 import_vcards(import_t *m)
@@ -377,10 +387,7 @@ import_vcards(import_t *m)
     left = r->body_len;
 
     for (ok = true; ok; m->number++) {
-        while (left > 0 && strchr(" \t\r\n", *text) != NULL) {
-            text++;
-            left--;
-        }
+        skip_blanks(&text, &left);
 
         if (left == 0) {
             return true;
@@ -442,13 +449,22 @@ is_vcard(const cx_request_t *r)
 static bool
 read_list(cx_request_t *r, cx_json_t **list)
 {
-    size_t n;
-    const char *why;
+    size_t n, left;
+    const char *text, *why;
 
     *list = NULL;
 
     if (is_vcard(r)) {
         n = cx_vcard_count(r->body, r->body_len);
+        text = r->body;
+        left = r->body_len;
+        skip_blanks(&text, &left);
+
+        if (n == 0 && left > 0) {
+            cx_problem(r, 422, "invalid_body",
+                       "There is no vCard in the body, or it is not in UTF-8.");
+            return false;
+        }
 
     } else if (strcmp(r->type, "application/json") == 0) {
         *list = cx_json_read(r, r->body, r->body_len, &why);

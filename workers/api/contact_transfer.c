@@ -404,6 +404,17 @@ cx_vcard_count(const char *text, size_t len)
     line = true;
 
     for (at = 0; at < len; at++) {
+        /* as a reader, that does not mind what stands before it */
+        if (line && (text[at] == ' ' || text[at] == '\t')) {
+            continue;
+        }
+
+        if (line && len - at >= 3
+            && memcmp(text + at, "\xEF\xBB\xBF", 3) == 0) {
+            at += 2;
+            continue;
+        }
+
         if (line && len - at >= sizeof(begin) - 1
             && strncasecmp(text + at, begin, sizeof(begin) - 1) == 0) {
             n++;

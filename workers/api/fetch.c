@@ -12,6 +12,7 @@
 #include "card_body.h"
 #include "cx_accept.h"
 #include "cx_jscontact.h"
+#include "cx_line.h"
 #include "cx_vcard.h"
 #include "fetch.sql.h"
 #include "media_serve.h"
@@ -295,12 +296,13 @@ send_page(cx_request_t *r, fetch_t *f)
 }
 
 
-/* The card's name, without what file systems have no love for. */
+/* The card's name, without what file systems have no love for, and without
+ * what would show its end elsewhere. */
 static char *
 file_name(TALLOC_CTX *ctx, const cx_json_t *card)
 {
     size_t step, len;
-    char *name, *p;
+    char *name, *p, *out;
 
     name = cx_jscontact_full_name(ctx, card);
 
@@ -311,16 +313,22 @@ file_name(TALLOC_CTX *ctx, const cx_json_t *card)
         }
     }
 
-    name += strspn(name, " .");
-
-    for (p = name, len = 0; *p != '\0'; p += step, len += step) {
+    for (p = out = name; *p != '\0'; p += step) {
         step = cx_utf8_length(p, strlen(p));
+        len = (size_t) (out - name);
 
         if (step == 0 || len + step > FILE_NAME_MAX) {
-            *p = '\0';
             break;
         }
+
+        if (!cx_char_hidden(cx_utf8_read(p, step))) {
+            memmove(out, p, step);
+            out += step;
+        }
     }
+
+    *out = '\0';
+    name += strspn(name, " .");
 
     return *name != '\0' ? name : "card";
 }

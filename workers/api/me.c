@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "crypto.h"
-#include "cx_jscontact.h"
+#include "cx_line.h"
 #include "me.sql.h"
 #include "request.h"
 #include "sign_in.h"
@@ -50,20 +50,6 @@ cx_me_answer(cx_request_t *r)
     if (text != NULL) {
         cx_answer_text(r, 200, text);
     }
-}
-
-
-/* A text without control characters. */
-static bool
-is_line(const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if ((unsigned char) *text < 0x20 || *text == 0x7f) {
-            return false;
-        }
-    }
-
-    return true;
 }
 
 
@@ -190,9 +176,10 @@ me_patch(cx_request_t *r)
         return;
     }
 
-    if (nickname != NULL && !is_line(nickname)) {
+    if (nickname != NULL && !cx_line_shows(nickname)) {
         cx_problem(r, 422, "invalid_nickname",
-                   "`nickname` must be one line of text.");
+                   "`nickname` must be one line of text, without characters "
+                   "that do not show or that turn its direction.");
         return;
     }
 

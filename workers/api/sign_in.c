@@ -4,6 +4,7 @@
 #include <openssl/rand.h>
 
 #include "crypto.h"
+#include "cx_line.h"
 #include "phone.h"
 #include "sign_in.sql.h"
 
@@ -25,33 +26,22 @@ cx_too_many(cx_request_t *r, const char *code, long long seconds,
 bool
 cx_body_terminal(cx_request_t *r, const char **name)
 {
-    size_t i;
     const cx_json_t *json;
 
     json = cx_json_get(cx_json_get(r->json, "terminal"), "name");
 
     if (json == NULL || json->type != CX_JSON_STRING || json->len == 0
-        || json->len > TERMINAL_NAME_MAX) {
-        goto invalid;
-    }
-
-    for (i = 0; i < json->len; i++) {
-        if ((unsigned char) json->text[i] < 0x20 || json->text[i] == 0x7f) {
-            goto invalid;
-        }
+        || json->len > TERMINAL_NAME_MAX || !cx_line_shows(json->text)) {
+        cx_problem(r, 422, "invalid_terminal",
+                   "`terminal` must be {\"name\": a line of 1 to %d bytes, "
+                   "all of which show}.",
+                   TERMINAL_NAME_MAX);
+        return false;
     }
 
     *name = json->text;
 
     return true;
-
-invalid:
-
-    cx_problem(r, 422, "invalid_terminal",
-               "`terminal` must be {\"name\": a line of 1 to %d bytes}.",
-               TERMINAL_NAME_MAX);
-
-    return false;
 }
 
 
