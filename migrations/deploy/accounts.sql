@@ -67,6 +67,9 @@ CREATE INDEX refresh_tokens_terminal
     ON cardx.refresh_tokens (user_id, terminal_id);
 CREATE INDEX refresh_tokens_expires ON cardx.refresh_tokens (expires_at);
 
+-- Proofs of numbers: of one that is to be registered, or of one that an
+-- account is to have instead of its present one.  code_hmac: of id and code,
+-- or (sms-up) of the text that is to be sent in.
 CREATE TABLE cardx.registrations (
     registration_id text COLLATE "C" PRIMARY KEY,
     phone text NOT NULL,
@@ -77,11 +80,17 @@ CREATE TABLE cardx.registrations (
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     proved_at timestamptz,
-    finished_at timestamptz
+    finished_at timestamptz,
+    -- whose number changes; null: a registration
+    user_id text COLLATE "C" REFERENCES cardx.users ON DELETE CASCADE
 );
 CREATE INDEX registrations_phone ON cardx.registrations (phone, created_at);
 CREATE INDEX registrations_address ON cardx.registrations (address, created_at);
 CREATE INDEX registrations_expires ON cardx.registrations (expires_at);
+CREATE INDEX registrations_user ON cardx.registrations (user_id, created_at)
+    WHERE user_id IS NOT NULL;
+CREATE UNIQUE INDEX registrations_text ON cardx.registrations (code_hmac)
+    WHERE method = 'sms-up';
 
 -- A sign-in that asks the terminals of the account for approval.
 CREATE TABLE cardx.approvals (

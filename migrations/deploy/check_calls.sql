@@ -44,7 +44,8 @@ CREATE FUNCTION cardx.check_key(hash_start bytea)
         FROM cardx.card_keys k
         JOIN cardx.cards c USING (card_id)
         WHERE k.key_hash >= hash_start
-            AND k.key_hash < hash_start || '\xffffffffffffffffffffffffffffffffff'
+            AND k.key_hash
+                < hash_start || '\xffffffffffffffffffffffffffffffffff'
             AND substr(k.key_hash, 1, 16) = hash_start
             AND k.revoked_at IS NULL AND k.expires_at > now()
             AND c.deleted_at IS NULL;
@@ -60,7 +61,8 @@ CREATE FUNCTION cardx.check_token(hash_start bytea)
         FROM cardx.access_tokens a
         JOIN cardx.terminals t USING (terminal_id)
         WHERE a.token_hash >= hash_start
-            AND a.token_hash < hash_start || '\xffffffffffffffffffffffffffffffffff'
+            AND a.token_hash
+                < hash_start || '\xffffffffffffffffffffffffffffffffff'
             AND substr(a.token_hash, 1, 16) = hash_start
             AND a.expires_at > now() AND t.signed_out_at IS NULL;
     END;

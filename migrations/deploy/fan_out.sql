@@ -27,69 +27,13 @@ ALTER TABLE cardx.fanouts ALTER COLUMN told_holders SET STORAGE EXTERNAL,
     ALTER COLUMN told_entries SET STORAGE EXTERNAL;
 ALTER TABLE cardx.fanouts OWNER TO cardx_definer;
 
-COMMENT ON COLUMN cardx.outbox.object IS
-    'card, holders: card_id; terminal: <user_id>/<terminal_id>; thumbnail: '
-    'thumbnail_id; sms: sms_id; wake: <user_id>/<xid>';
-
-CREATE OR REPLACE FUNCTION cardx.log_add_all(its_users text[], its_kind text,
-                                             its_objects text[], its_op text)
-    RETURNS void
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        INSERT INTO cardx.user_log AS l
-            (user_id, kind, object_id, op, xid, changed_at)
-        SELECT n.user_id, its_kind, n.object_id, its_op, pg_current_xact_id(),
-            now()
-        FROM unnest(its_users, its_objects) n (user_id, object_id)
-        ORDER BY n.user_id, n.object_id
-        ON CONFLICT (user_id, kind, object_id) DO UPDATE
-            SET op = excluded.op, xid = excluded.xid,
-                changed_at = excluded.changed_at;
-
-        -- rows of this transaction alone: nobody waits for them
-        INSERT INTO cardx.outbox (effect, object)
-        SELECT DISTINCT 'wake', n.user_id || '/' || pg_current_xact_id()
-        FROM unnest(its_users) n (user_id)
-        ON CONFLICT (effect, object) DO NOTHING;
-    END;
-
-CREATE OR REPLACE FUNCTION cardx.log_card() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM cardx.log_add(new.user_id, 'card', new.card_id,
-        CASE WHEN new.deleted_at IS NULL THEN 'put' ELSE 'delete' END);
-
-    IF EXISTS (SELECT FROM cardx.grants g WHERE g.card_id = new.card_id) THEN
-        PERFORM cardx.outbox_add('holders', new.card_id);
-    END IF;
-
-    RETURN NULL;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION cardx.outbox_depth()
-    RETURNS TABLE (effect text, waiting bigint, oldest bigint)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        SELECT e.effect, count(o.object),
-            coalesce(extract(epoch FROM now() - min(o.created_at)), 0)::bigint
-        FROM (SELECT unnest(ARRAY['card', 'holders', 'sms', 'terminal',
-                                  'thumbnail', 'wake'])
-              UNION
-              SELECT DISTINCT a.effect FROM cardx.outbox a) e (effect)
-        LEFT JOIN cardx.outbox o USING (effect)
-        GROUP BY e.effect
-        ORDER BY e.effect;
-    END;
-
--- Takes users who are to be told out of the outbox; they are back in it if the
--- caller does not commit; asks for pushes to them.  A line says which change came before the ones that
--- follow, "<xid>", and those, " <xid> <kind> <op> <object>" each; nothing but
--- the user's id if there are too many to tell.  A row without a user: there
--- are more that can not be told yet, since a transaction that began before
--- theirs has not ended.  What is at or above xmax came with a dump of another
--- database, and was decided there.
+-- Takes users who are to be told out of the outbox, and asks for pushes to
+-- them; they are back in it if the caller does not commit.  A line says which
+-- change came before the ones that follow, "<xid>", and those, " <xid> <kind>
+-- <op> <object>" each; nothing but the user's id if there are too many to
+-- tell.  A row without a user: there are more that can not be told yet, since
+-- a transaction that began before theirs has not ended.  What is at or above
+-- xmax came with a dump of another database, and was decided there.
 CREATE FUNCTION cardx.wakes_take(page integer, most integer)
     RETURNS TABLE (user_id text, line text)
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -8,8 +8,7 @@
 BEGIN;
 
 CREATE TABLE cardx.outbox (
-    effect text NOT NULL
-        CHECK (effect IN ('card', 'terminal', 'thumbnail', 'sms')),
+    effect text NOT NULL CHECK (effect ~ '^[a-z_]+$'),
     object text COLLATE "C" NOT NULL,
     generation bigint NOT NULL DEFAULT 1,
     attempts integer NOT NULL DEFAULT 0,
@@ -23,8 +22,9 @@ CREATE INDEX outbox_due ON cardx.outbox (effect, due_at);
 COMMENT ON TABLE cardx.outbox IS
     'Effects that follow a commit; due_at moves on while one is in hand';
 COMMENT ON COLUMN cardx.outbox.object IS
-    'card: card_id; terminal: <user_id>/<terminal_id>; thumbnail: '
-    'thumbnail_id; sms: sms_id';
+    'card, holders: card_id; terminal: <user_id>/<terminal_id>; thumbnail: '
+    'thumbnail_id; sms: sms_id; wake: <user_id>/<xid>; push: '
+    'subscription_id; match: user_id';
 
 -- Asks for an effect; part of the caller's transaction.
 CREATE FUNCTION cardx.outbox_add(new_effect text, new_object text)
@@ -45,7 +45,10 @@ CREATE FUNCTION cardx.outbox_depth()
     BEGIN ATOMIC
         SELECT e.effect, count(o.object),
             coalesce(extract(epoch FROM now() - min(o.created_at)), 0)::bigint
-        FROM unnest(ARRAY['card', 'sms', 'terminal', 'thumbnail']) e (effect)
+        FROM (SELECT unnest(ARRAY['card', 'holders', 'sms', 'terminal',
+                                  'thumbnail', 'wake'])
+              UNION
+              SELECT DISTINCT a.effect FROM cardx.outbox a) e (effect)
         LEFT JOIN cardx.outbox o USING (effect)
         GROUP BY e.effect
         ORDER BY e.effect;

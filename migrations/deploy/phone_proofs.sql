@@ -1,26 +1,10 @@
 -- Deploy cardx:phone_proofs to pg
 --
--- A number proved by a message from the phone (D1, sms-up), another number
--- for an account (D8), and what the SMS gateway reports.
+-- Numbers that are proved, by a code that comes or a message that is sent: of
+-- a registration (D1), or another one for an account (D8).  And what the SMS
+-- gateway reports.
 
 BEGIN;
-
-SET LOCAL lock_timeout = '2s';
-
--- A proof of its own for each: of a number that is to be registered, or of
--- one that an account is to have instead of its present one.
-ALTER TABLE cardx.registrations ADD COLUMN user_id text COLLATE "C"
-    REFERENCES cardx.users ON DELETE CASCADE;
-COMMENT ON COLUMN cardx.registrations.user_id IS
-    'Whose number changes; null: a registration';
-COMMENT ON COLUMN cardx.registrations.code_hmac IS
-    'sms-down: of id and code; sms-up: of the text that is to be sent in';
-
-CREATE INDEX registrations_user ON cardx.registrations (user_id, created_at)
-    WHERE user_id IS NOT NULL;
-CREATE UNIQUE INDEX registrations_text ON cardx.registrations (code_hmac)
-    WHERE method = 'sms-up';
-
 
 -- Starts a proof, unless there were too many: one a minute and five an hour
 -- for a number, ten an hour for an account, per_address an hour for an
@@ -77,19 +61,6 @@ BEGIN
     expires_at := cardx.rfc3339(ends_at);
 END
 $$;
-
-
--- As release 0.1 calls it.
-CREATE OR REPLACE FUNCTION cardx.registration_start(
-    its_id text, its_phone text, its_code bytea, its_address inet,
-    per_address integer, its_sms text, its_text bytea,
-    OUT retry_after integer, OUT expires_at text)
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    BEGIN ATOMIC
-        SELECT p.retry_after, p.expires_at
-        FROM cardx.proof_start(its_id, its_phone, 'sms-down', its_code,
-            its_address, per_address, its_sms, its_text, NULL) p;
-    END;
 
 
 -- A message came in.  True: it proves a number now.  The same once more, one
@@ -166,7 +137,7 @@ $$;
 -- A registration's proof.  If the number has an account (user_id) and
 -- its_approval is not null, the account's terminals are asked; approved says
 -- what they said.
-CREATE OR REPLACE FUNCTION cardx.registration_prove(
+CREATE FUNCTION cardx.registration_prove(
     its_id text, its_code bytea, its_approval text, its_terminal text,
     OUT state text, OUT tries_left integer, OUT retry_after integer,
     OUT user_id text, OUT approved boolean)
@@ -216,7 +187,7 @@ $$;
 -- number; 'password' (its_password: the hash that was compared) and
 -- 'approved' sign in to its_user.  state: as terminal_open, or 'finished',
 -- or 'changed': the number is no longer whose it was a moment ago.
-CREATE OR REPLACE FUNCTION cardx.registration_finish(
+CREATE FUNCTION cardx.registration_finish(
     its_id text, its_code bytea, its_way text, its_user text,
     its_password text, its_data_key bytea, its_terminal integer,
     its_name text, its_access bytea, its_refresh bytea,
@@ -312,10 +283,10 @@ $$;
 
 
 -- Binds the current user to a number that was proved (D8).  its_password: the
--- hash that was compared, tried by its_terminal.  state: 'bound'; 'repeated': it was before, by this
--- same proof; 'account_exists': another account has the number, and
--- start_fresh does not say that it is to lose it; 'changed'; 'finished'.
--- former: the number before, null if there was none.
+-- hash that was compared, tried by its_terminal.  state: 'bound'; 'repeated':
+-- it was before, by this same proof; 'account_exists': another account has the
+-- number, and start_fresh does not say that it is to lose it; 'changed';
+-- 'finished'.  former: the number before, null if there was none.
 CREATE FUNCTION cardx.phone_bind(
     its_id text, its_code bytea, its_password text, start_fresh boolean,
     its_terminal integer, OUT state text, OUT former text, OUT phone text)
@@ -421,6 +392,9 @@ BEGIN
         'proof_start(text, text, text, bytea, inet, integer, text, bytea, '
             'text)',
         'proof_message(text, bytea)', 'proof_judge(text, text, bytea)',
+        'registration_prove(text, bytea, text, text)',
+        'registration_finish(text, bytea, text, text, text, bytea, integer, '
+            'text, bytea, bytea)',
         'phone_bind(text, bytea, text, boolean, integer)',
         'sms_report(text, text)']
     LOOP

@@ -2,9 +2,8 @@
 
 BEGIN;
 
-DROP FUNCTION cardx.registration_start, cardx.registration_prove,
-    cardx.registration_finish, cardx.terminal_open, cardx.password_try,
-    cardx.session_open, cardx.password_change, cardx.session_refresh,
-    cardx.terminal_sign_out, cardx.access_token_expires, cardx.rfc3339;
+DROP FUNCTION cardx.terminal_open, cardx.password_try, cardx.session_open,
+    cardx.password_change, cardx.session_refresh, cardx.terminal_sign_out,
+    cardx.access_token_expires, cardx.rfc3339;
 
 COMMIT;

@@ -5,9 +5,6 @@ BEGIN;
 -- what only this change knew has nobody to handle it any more
 DELETE FROM cardx.outbox
 WHERE effect NOT IN ('card', 'terminal', 'thumbnail', 'sms');
-ALTER TABLE cardx.outbox DROP CONSTRAINT outbox_effect_check;
-ALTER TABLE cardx.outbox ADD CONSTRAINT outbox_effect_check
-    CHECK (effect IN ('card', 'terminal', 'thumbnail', 'sms'));
 
 DROP TRIGGER log_drop ON cardx.users;
 DROP TRIGGER log_update ON cardx.approvals;

@@ -10,8 +10,8 @@ WHERE false;
 SELECT token_hash, user_id, terminal_id, expires_at FROM cardx.access_tokens
 WHERE false;
 SELECT token_hash, used_at FROM cardx.refresh_tokens WHERE false;
-SELECT registration_id, phone, code_hmac, tries FROM cardx.registrations
-WHERE false;
+SELECT registration_id, phone, code_hmac, tries, user_id
+FROM cardx.registrations WHERE false;
 SELECT approval_id, expires_at, approved FROM cardx.approvals WHERE false;
 SELECT sms_id, state FROM cardx.sms WHERE false;
 SELECT scope, key_hash, sealed_answer FROM cardx.idempotency WHERE false;

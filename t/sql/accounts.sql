@@ -157,8 +157,8 @@ SELECT pg_temp.become('');
 
 CREATE FUNCTION pg_temp.start(id text, phone text, address inet)
     RETURNS integer LANGUAGE sql
-    AS $$ SELECT retry_after FROM cardx.registration_start(id, phone, '\xcc',
-              address, 3, 'sms-' || id, '\xdd') $$;
+    AS $$ SELECT retry_after FROM cardx.proof_start(id, phone, 'sms-down',
+              '\xcc', address, 3, 'sms-' || id, '\xdd', NULL) $$;
 
 SELECT is(pg_temp.start('r1', '+8613900000001', '192.0.2.1'), NULL,
           'a first code');
