@@ -288,25 +288,9 @@ CREATE FUNCTION cardx.access_token_expires(its_token bytea)
     END;
 
 
-DO $$
-DECLARE
-    call regprocedure;
-BEGIN
-    FOR call IN
-        SELECT oid FROM pg_proc
-        WHERE pronamespace = 'cardx'::regnamespace
-            AND proname IN ('terminal_open', 'password_try', 'session_open',
-                'password_change', 'session_refresh', 'terminal_sign_out',
-                'access_token_expires', 'rfc3339')
-    LOOP
-        EXECUTE format('ALTER FUNCTION %s OWNER TO cardx_definer', call);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO cardx_api', call);
-    END LOOP;
-END
-$$;
-
--- Only for the calls that have proved something.
-REVOKE EXECUTE ON FUNCTION
-    cardx.terminal_open(text, integer, text, bytea, bytea) FROM cardx_api;
+CALL cardx.let_call('cardx_api', 'password_try', 'session_open',
+    'password_change', 'session_refresh', 'terminal_sign_out',
+    'access_token_expires', 'rfc3339');
+CALL cardx.let_call(NULL, 'terminal_open');
 
 COMMIT;

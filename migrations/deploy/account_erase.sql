@@ -127,11 +127,7 @@ BEGIN
 END
 $$;
 
-ALTER FUNCTION cardx.account_erase_begin(text) OWNER TO cardx_definer;
-ALTER FUNCTION cardx.account_erase_end() OWNER TO cardx_definer;
-ALTER FUNCTION cardx.sweep_erased(integer) OWNER TO cardx_definer;
-GRANT EXECUTE ON FUNCTION cardx.account_erase_begin(text),
-    cardx.account_erase_end() TO cardx_api;
-GRANT EXECUTE ON FUNCTION cardx.sweep_erased(integer) TO cardx_fanout;
+CALL cardx.let_call('cardx_api', 'account_erase_begin', 'account_erase_end');
+CALL cardx.let_call('cardx_fanout', 'sweep_erased');
 
 COMMIT;

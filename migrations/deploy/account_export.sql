@@ -266,19 +266,8 @@ CREATE FUNCTION cardx.export_quota(after text, page integer)
         LIMIT page;
     END;
 
-DO $$
-DECLARE
-    call regprocedure;
-BEGIN
-    FOR call IN
-        SELECT oid FROM pg_proc
-        WHERE pronamespace = 'cardx'::regnamespace
-            AND proname ~ '^export_'
-    LOOP
-        EXECUTE format('ALTER FUNCTION %s OWNER TO cardx_definer', call);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO cardx_api', call);
-    END LOOP;
-END
-$$;
+CALL cardx.let_call('cardx_api', 'export_proofs', 'export_messages',
+    'export_given', 'export_held', 'export_blocks', 'export_history',
+    'export_numbers', 'export_waiting', 'export_matches', 'export_quota');
 
 COMMIT;

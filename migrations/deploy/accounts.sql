@@ -133,31 +133,10 @@ CREATE TABLE cardx.idempotency (
 );
 CREATE INDEX idempotency_created ON cardx.idempotency (created_at);
 
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['users', 'password_tries', 'terminals',
-        'access_tokens', 'refresh_tokens', 'registrations', 'approvals', 'sms',
-        'idempotency']
-    LOOP
-        EXECUTE format('ALTER TABLE cardx.%I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE cardx.%I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
-                       'TO cardx_definer', name);
-        EXECUTE format('CREATE POLICY definer ON cardx.%I TO cardx_definer '
-                       'USING (true) WITH CHECK (true)', name);
-    END LOOP;
-
-    FOREACH name IN ARRAY ARRAY['users', 'terminals', 'access_tokens',
-        'refresh_tokens', 'approvals']
-    LOOP
-        EXECUTE format('CREATE POLICY own ON cardx.%I TO cardx_api '
-            'USING (user_id = (SELECT cardx.current_user_id())) '
-            'WITH CHECK (user_id = (SELECT cardx.current_user_id()))', name);
-    END LOOP;
-END
-$$;
+CALL cardx.protect('users', 'password_tries', 'terminals', 'access_tokens',
+    'refresh_tokens', 'registrations', 'approvals', 'sms', 'idempotency');
+CALL cardx.show_own('users', 'terminals', 'access_tokens', 'refresh_tokens',
+    'approvals');
 
 GRANT SELECT (user_id, phone, nickname, own_card_id, locale, phone_lost_at,
               created_at),

@@ -158,32 +158,12 @@ CREATE FUNCTION cardx.media_chunk_range(wanted text, first integer,
         ORDER BY h.seq;
     END;
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY[
-        'card_fetch(text, bytea)', 'redirect_fetch(bytea, boolean)',
-        'thumbnail_fetch(text)', 'thumbnail_source(text)',
-        'thumbnail_picture(text, text)', 'thumbnail_store(text, bytea)',
-        'medium_fetch(text)', 'medium_vcard(text)',
-        'media_chunk_range(text, integer, integer)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_api',
-                       signature);
-    END LOOP;
+CALL cardx.let_call('cardx_api', 'card_fetch', 'redirect_fetch',
+    'thumbnail_fetch', 'thumbnail_source', 'thumbnail_picture',
+    'thumbnail_store', 'medium_fetch', 'medium_vcard', 'media_chunk_range');
 
-    -- the worker that draws what nobody has asked for yet
-    FOREACH signature IN ARRAY ARRAY[
-        'thumbnail_source(text)', 'thumbnail_picture(text, text)',
-        'thumbnail_store(text, bytea)']
-    LOOP
-        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_fanout',
-                       signature);
-    END LOOP;
-END
-$$;
+-- the worker that draws what nobody has asked for yet
+GRANT EXECUTE ON FUNCTION cardx.thumbnail_source, cardx.thumbnail_picture,
+    cardx.thumbnail_store TO cardx_fanout;
 
 COMMIT;

@@ -130,32 +130,13 @@ CREATE TABLE cardx.own_thumbnails (
         ON DELETE CASCADE
 );
 
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['cards', 'media', 'media_chunks', 'card_keys',
-        'grants', 'thumbnails', 'gone_thumbnails', 'own_thumbnails']
-    LOOP
-        EXECUTE format('ALTER TABLE cardx.%I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE cardx.%I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
-                       'TO cardx_definer', name);
-        EXECUTE format('CREATE POLICY definer ON cardx.%I TO cardx_definer '
-                       'USING (true) WITH CHECK (true)', name);
-    END LOOP;
-
-    FOREACH name IN ARRAY ARRAY['cards', 'media', 'card_keys', 'thumbnails',
-        'gone_thumbnails', 'own_thumbnails']
-    LOOP
-        EXECUTE format('CREATE POLICY own ON cardx.%I TO cardx_api '
-            'USING (user_id = (SELECT cardx.current_user_id())) '
-            'WITH CHECK (user_id = (SELECT cardx.current_user_id()))', name);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
-                       'TO cardx_api', name);
-    END LOOP;
-END
-$$;
+CALL cardx.protect('cards', 'media', 'media_chunks', 'card_keys', 'grants',
+    'thumbnails', 'gone_thumbnails', 'own_thumbnails');
+CALL cardx.show_own('cards', 'media', 'card_keys', 'thumbnails',
+    'gone_thumbnails', 'own_thumbnails');
+GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.cards, cardx.media,
+    cardx.card_keys, cardx.thumbnails, cardx.gone_thumbnails,
+    cardx.own_thumbnails TO cardx_api;
 
 CREATE POLICY own ON cardx.media_chunks TO cardx_api
     USING (EXISTS (SELECT FROM cardx.media m

@@ -35,13 +35,9 @@ CREATE TABLE cardx.log_state (
 );
 INSERT INTO cardx.log_state DEFAULT VALUES;
 
-ALTER TABLE cardx.user_log ENABLE ROW LEVEL SECURITY;
-ALTER TABLE cardx.user_log FORCE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.user_log TO cardx_definer;
+CALL cardx.protect('user_log');
 GRANT SELECT ON cardx.user_log TO cardx_api;
 GRANT SELECT ON cardx.log_state TO cardx_definer;
-CREATE POLICY definer ON cardx.user_log TO cardx_definer
-    USING (true) WITH CHECK (true);
 CREATE POLICY own ON cardx.user_log FOR SELECT TO cardx_api
     USING (user_id = (SELECT cardx.current_user_id()));
 
@@ -182,23 +178,9 @@ SELECT t.user_id, 'terminal', t.terminal_id::text, 'put',
     pg_current_xact_id(), t.created_at
 FROM cardx.terminals t WHERE t.signed_out_at IS NULL;
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY['log_epoch()',
-        'log_add(text, text, text, text)',
-        'log_add_all(text[], text, text[], text)', 'log_card()',
-        'log_terminal()',
-        'log_account()', 'log_drop()']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-    END LOOP;
-END
-$$;
-
-GRANT EXECUTE ON FUNCTION cardx.log_epoch() TO cardx_api, cardx_fanout;
-GRANT EXECUTE ON FUNCTION cardx.log_add(text, text, text, text) TO cardx_api;
+CALL cardx.let_call('cardx_api', 'log_epoch', 'log_add');
+CALL cardx.let_call(NULL, 'log_add_all', 'log_card', 'log_terminal',
+    'log_account', 'log_drop');
+GRANT EXECUTE ON FUNCTION cardx.log_epoch TO cardx_fanout;
 
 COMMIT;

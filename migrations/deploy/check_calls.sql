@@ -76,20 +76,7 @@ CREATE FUNCTION cardx.check_thumbnail(wanted text) RETURNS text
             JOIN cardx.cards c USING (card_id)
             WHERE t.thumbnail_id = wanted AND c.deleted_at IS NULL);
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY['check_cards(text, integer)',
-        'check_thumbnails(text, integer)', 'check_key(bytea)',
-        'check_token(bytea)', 'check_thumbnail(text)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_fanout',
-                       signature);
-    END LOOP;
-END
-$$;
+CALL cardx.let_call('cardx_fanout', 'check_cards', 'check_thumbnails',
+    'check_key', 'check_token', 'check_thumbnail');
 
 COMMIT;

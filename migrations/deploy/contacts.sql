@@ -84,30 +84,8 @@ CREATE TABLE cardx.blocks (
 );
 CREATE INDEX blocks_holder ON cardx.blocks (holder_id);
 
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['contacts', 'contact_history',
-        'contact_media', 'blocks']
-    LOOP
-        EXECUTE format('ALTER TABLE cardx.%I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE cardx.%I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
-                       'TO cardx_definer', name);
-        EXECUTE format('CREATE POLICY definer ON cardx.%I TO cardx_definer '
-                       'USING (true) WITH CHECK (true)', name);
-    END LOOP;
-
-    FOREACH name IN ARRAY ARRAY['contacts', 'contact_history',
-        'contact_media']
-    LOOP
-        EXECUTE format('CREATE POLICY own ON cardx.%I TO cardx_api '
-            'USING (user_id = (SELECT cardx.current_user_id())) '
-            'WITH CHECK (user_id = (SELECT cardx.current_user_id()))', name);
-    END LOOP;
-END
-$$;
+CALL cardx.protect('contacts', 'contact_history', 'contact_media', 'blocks');
+CALL cardx.show_own('contacts', 'contact_history', 'contact_media');
 
 -- Which card an entry follows is not for the workers to write.
 GRANT SELECT,
@@ -695,37 +673,11 @@ CREATE FUNCTION cardx.contact_sweep(page integer) RETURNS bigint
         SELECT count(*) FROM gone;
     END;
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY[
-        'contact_read(text, text, boolean, integer)',
-        'contact_thumbnail(text, text)',
-        'contact_save(text, text, bytea, bytea, bytea, integer)',
-        'contact_join(text, text)', 'contact_part(text, text, text)',
-        'contact_medium(text, text)',
-        'card_holders(text, text, integer)', 'card_blocks(text, text, integer)',
-        'card_take_back(text, text)', 'block_lift(text, text)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_api',
-                       signature);
-    END LOOP;
-
-    FOREACH signature IN ARRAY ARRAY[
-        'grant_add(text, text, text, text, text[])',
-        'grant_end(text, text, text, text)', 'grant_fields(text, text)',
-        'log_contact()', 'log_grant()', 'history_bound()',
-        'contact_sweep(integer)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-    END LOOP;
-END
-$$;
-
-GRANT EXECUTE ON FUNCTION cardx.contact_sweep(integer) TO cardx_fanout;
+CALL cardx.let_call('cardx_api', 'contact_read', 'contact_thumbnail',
+    'contact_save', 'contact_join', 'contact_part', 'contact_medium',
+    'card_holders', 'card_blocks', 'card_take_back', 'block_lift');
+CALL cardx.let_call('cardx_fanout', 'contact_sweep');
+CALL cardx.let_call(NULL, 'grant_add', 'grant_end', 'grant_fields',
+    'log_contact', 'log_grant', 'history_bound');
 
 COMMIT;

@@ -343,23 +343,8 @@ BEGIN
 END
 $$;
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY['wakes_take(integer, integer)',
-        'wakes_postpone(text[])', 'fanout_take()', 'fanout_tell(text)',
-        'fanout_write(text, integer)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_fanout',
-                       signature);
-    END LOOP;
-END
-$$;
-
-ALTER FUNCTION cardx.contacts_forget(text, text, text) OWNER TO cardx_definer;
-ALTER FUNCTION cardx.log_holders(text[], text[]) OWNER TO cardx_definer;
+CALL cardx.let_call('cardx_fanout', 'wakes_take', 'wakes_postpone',
+    'fanout_take', 'fanout_tell', 'fanout_write');
+CALL cardx.let_call(NULL, 'contacts_forget', 'log_holders');
 
 COMMIT;

@@ -262,23 +262,8 @@ BEGIN
 END
 $$;
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY[
-        'fanout_card(text)', 'fanout_terminal_gone(text, integer)',
-        'fanout_scans(bytea[], bigint[])', 'rebuild_cards(text, integer)',
-        'rebuild_cards_total()', 'rebuild_tokens(bytea, integer)',
-        'rebuild_thumbnails(text, integer)', 'sms_take(text)',
-        'sms_settle(text, text)', 'sweep(integer)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_fanout',
-                       signature);
-    END LOOP;
-END
-$$;
+CALL cardx.let_call('cardx_fanout', 'fanout_card', 'fanout_terminal_gone',
+    'fanout_scans', 'rebuild_cards', 'rebuild_cards_total', 'rebuild_tokens',
+    'rebuild_thumbnails', 'sms_take', 'sms_settle', 'sweep');
 
 COMMIT;

@@ -55,11 +55,6 @@ CREATE FUNCTION cardx.idempotency_keep(its_scope text, its_key bytea,
         VALUES (its_scope, its_key, its_request, its_status, its_answer);
     END;
 
-ALTER FUNCTION cardx.idempotency_find(text, bytea, bytea)
-    OWNER TO cardx_definer;
-ALTER FUNCTION cardx.idempotency_keep(text, bytea, bytea, integer, bytea)
-    OWNER TO cardx_definer;
-GRANT EXECUTE ON FUNCTION cardx.idempotency_find(text, bytea, bytea),
-    cardx.idempotency_keep(text, bytea, bytea, integer, bytea) TO cardx_api;
+CALL cardx.let_call('cardx_api', 'idempotency_find', 'idempotency_keep');
 
 COMMIT;

@@ -94,18 +94,7 @@ $$;
 CREATE TRIGGER match_unblocked AFTER DELETE ON cardx.blocks
     FOR EACH ROW EXECUTE FUNCTION cardx.match_unblocked();
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY[
-        'match_narrow(cardx.users, cardx.users)', 'match_user()',
-        'match_again(text)', 'match_unblocked()']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-    END LOOP;
-END
-$$;
+CALL cardx.let_call(NULL, 'match_narrow', 'match_user', 'match_again',
+    'match_unblocked');
 
 COMMIT;

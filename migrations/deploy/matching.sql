@@ -102,22 +102,8 @@ CREATE TABLE cardx.match_quota (
 );
 CREATE INDEX match_quota_day ON cardx.match_quota (day);
 
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['match_entries', 'match_waiting', 'matches',
-        'match_todo', 'match_seen', 'match_quota']
-    LOOP
-        EXECUTE format('ALTER TABLE cardx.%I ENABLE ROW LEVEL SECURITY', name);
-        EXECUTE format('ALTER TABLE cardx.%I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
-                       'TO cardx_definer', name);
-        EXECUTE format('CREATE POLICY definer ON cardx.%I TO cardx_definer '
-                       'USING (true) WITH CHECK (true)', name);
-    END LOOP;
-END
-$$;
+CALL cardx.protect('match_entries', 'match_waiting', 'matches', 'match_todo',
+    'match_seen', 'match_quota');
 
 -- The card that matching gives: the one that is named, else the oldest.
 CREATE FUNCTION cardx.own_card(its_user text) RETURNS text
@@ -682,38 +668,11 @@ CREATE FUNCTION cardx.match_sweep(page integer) RETURNS bigint
         SELECT (SELECT count(*) FROM seen) + (SELECT count(*) FROM quota);
     END;
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY[
-        'own_card(text)', 'match_account(text)', 'match_me()',
-        'match_write(text[], text[], bytea[], bytea[], bytea[], boolean[], '
-            'integer, integer)',
-        'match_room(text)', 'match_count(text, bytea[])',
-        'match_retry(integer)', 'match_stale(text, integer, integer)',
-        'match_rehash(text, integer, integer, text[], bytea[], bytea[], '
-            'boolean[])',
-        'match_look(text)', 'match_withdraw(text, text, text, text)',
-        'match_give(text, text, text[], text, text, text)',
-        'match_compare(text, text, bytea)', 'match_next(text)',
-        'match_more(text)', 'match_sweep(integer)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-    END LOOP;
-END
-$$;
-
-GRANT EXECUTE ON FUNCTION cardx.match_me(),
-    cardx.match_write(text[], text[], bytea[], bytea[], bytea[], boolean[],
-                      integer, integer) TO cardx_api;
-GRANT EXECUTE ON FUNCTION cardx.match_account(text),
-    cardx.match_stale(text, integer, integer),
-    cardx.match_rehash(text, integer, integer, text[], bytea[], bytea[],
-                       boolean[]),
-    cardx.match_look(text), cardx.match_next(text),
-    cardx.match_more(text), cardx.match_retry(integer),
-    cardx.match_sweep(integer) TO cardx_fanout;
+CALL cardx.let_call('cardx_api', 'match_me', 'match_write');
+CALL cardx.let_call('cardx_fanout', 'match_account', 'match_stale',
+    'match_rehash', 'match_look', 'match_next', 'match_more', 'match_retry',
+    'match_sweep');
+CALL cardx.let_call(NULL, 'own_card', 'match_room', 'match_count',
+    'match_withdraw', 'match_give', 'match_compare');
 
 COMMIT;

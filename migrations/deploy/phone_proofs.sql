@@ -384,26 +384,7 @@ END
 $$;
 
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY[
-        'proof_start(text, text, text, bytea, inet, integer, text, bytea, '
-            'text)',
-        'proof_message(text, bytea)', 'proof_judge(text, text, bytea)',
-        'registration_prove(text, bytea, text, text)',
-        'registration_finish(text, bytea, text, text, text, bytea, integer, '
-            'text, bytea, bytea)',
-        'phone_bind(text, bytea, text, boolean, integer)',
-        'sms_report(text, text)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%s TO cardx_api',
-                       signature);
-    END LOOP;
-END
-$$;
+CALL cardx.let_call('cardx_api', 'proof_start', 'proof_message', 'proof_judge',
+    'registration_prove', 'registration_finish', 'phone_bind', 'sms_report');
 
 COMMIT;

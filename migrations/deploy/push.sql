@@ -22,15 +22,8 @@ CREATE INDEX push_subscriptions_user
 COMMENT ON COLUMN cardx.push_subscriptions.position IS
     'Changes of the log from this transaction on have not been pushed';
 
-ALTER TABLE cardx.push_subscriptions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE cardx.push_subscriptions FORCE ROW LEVEL SECURITY;
-GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.push_subscriptions
-    TO cardx_definer;
-CREATE POLICY definer ON cardx.push_subscriptions TO cardx_definer
-    USING (true) WITH CHECK (true);
-CREATE POLICY own ON cardx.push_subscriptions TO cardx_api
-    USING (user_id = (SELECT cardx.current_user_id()))
-    WITH CHECK (user_id = (SELECT cardx.current_user_id()));
+CALL cardx.protect('push_subscriptions');
+CALL cardx.show_own('push_subscriptions');
 GRANT SELECT, DELETE ON cardx.push_subscriptions TO cardx_api;
 
 -- One for each terminal.  Who has an endpoint is its browser's present user:
@@ -142,25 +135,8 @@ CREATE FUNCTION cardx.push_end(wanted text) RETURNS void
         WHERE s.subscription_id = wanted;
     END;
 
-DO $$
-DECLARE
-    signature text;
-BEGIN
-    FOREACH signature IN ARRAY ARRAY[
-        'push_subscribe(text, integer, text, bytea, bytea, timestamptz)',
-        'push_ask(text[])', 'push_take(text)', 'push_settle(text, text)',
-        'push_end(text)']
-    LOOP
-        EXECUTE format('ALTER FUNCTION cardx.%s OWNER TO cardx_definer',
-                       signature);
-    END LOOP;
-END
-$$;
-
-GRANT EXECUTE ON FUNCTION
-    cardx.push_subscribe(text, integer, text, bytea, bytea, timestamptz)
-    TO cardx_api;
-GRANT EXECUTE ON FUNCTION cardx.push_take(text),
-    cardx.push_settle(text, text), cardx.push_end(text) TO cardx_fanout;
+CALL cardx.let_call('cardx_api', 'push_subscribe');
+CALL cardx.let_call('cardx_fanout', 'push_take', 'push_settle', 'push_end');
+CALL cardx.let_call(NULL, 'push_ask');
 
 COMMIT;

@@ -33,4 +33,56 @@ CREATE FUNCTION cardx.current_user_id() RETURNS text
 GRANT EXECUTE ON FUNCTION cardx.current_user_id()
     TO cardx_api, cardx_fanout, cardx_definer;
 
+-- For the migrations that follow.  Tables with personal rows defend
+-- themselves: only functions of the definer see all of them ...
+CREATE PROCEDURE cardx.protect(VARIADIC tables text[])
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY tables LOOP
+        EXECUTE format('ALTER TABLE cardx.%I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE cardx.%I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON cardx.%I '
+                       'TO cardx_definer', name);
+        EXECUTE format('CREATE POLICY definer ON cardx.%I TO cardx_definer '
+                       'USING (true) WITH CHECK (true)', name);
+    END LOOP;
+END
+$$;
+
+-- ... and of some of them the api workers see their user's.
+CREATE PROCEDURE cardx.show_own(VARIADIC tables text[])
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY tables LOOP
+        EXECUTE format('CREATE POLICY own ON cardx.%I TO cardx_api '
+            'USING (user_id = (SELECT cardx.current_user_id())) '
+            'WITH CHECK (user_id = (SELECT cardx.current_user_id()))', name);
+    END LOOP;
+END
+$$;
+
+-- Makes functions the definer's, for a role to call; null: for none.
+CREATE PROCEDURE cardx.let_call(caller text, VARIADIC functions text[])
+    LANGUAGE plpgsql
+AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY functions LOOP
+        EXECUTE format('ALTER FUNCTION cardx.%I OWNER TO cardx_definer', name);
+
+        IF caller IS NOT NULL THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION cardx.%I TO %I', name,
+                           caller);
+        END IF;
+    END LOOP;
+END
+$$;
+
 COMMIT;
