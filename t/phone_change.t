@@ -265,6 +265,7 @@ subtest 'a number that another account has' => sub {
     my $free = start($me, number());
     $_->{json}{rebind_id} = $_->{json}{expires_at} = '' for $r, $free;
     is_deeply($r->{json}, $free->{json}, 'the start tells nothing');
+    ok($t->sms($other->{phone}), 'nor is its code the one that follows');
     forget_limits();
 
     my ($id, $code) = started($me, $other->{phone});

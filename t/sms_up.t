@@ -23,10 +23,11 @@ chmod 0640, $password;
 chown 0, scalar getgrnam('www-data'), $password if $> == 0;
 END { unlink $password if $password }
 
+my $PER_ADDRESS = 1000;
 my $t = CardxTest->new(settings => {
     default_region => 'DE',
     workers_deliver => 1,
-    sms_per_address => 100000,
+    sms_per_address => $PER_ADDRESS,
     sms_gateway => 'kannel',
     sms_kannel_url => "http://127.0.0.1:$port/cgi-bin/sendsms",
     sms_kannel_user => 'cardx',
@@ -209,11 +210,24 @@ subtest 'what proves nothing' => sub {
 
 
 subtest 'limits' => sub {
-    start(my $phone = number());
-    is_problem($t->post('/v1/registrations', { phone => $phone,
-        method => 'sms-up' }), 429, 'rate_limited', 'one a minute');
-    is_problem($t->post('/v1/registrations', { phone => $phone,
-        method => 'sms-down' }), 429, 'rate_limited', 'either way');
+    my $phone = number();
+    my $wait = sub { $t->post('/v1/registrations', { phone => $phone,
+        method => $_[0] }) };
+    start($phone) for 1 .. 6;
+    is($wait->('sms-down')->{status}, 202,
+        'who waits for messages leaves the codes of a number to others');
+    is_problem($wait->('sms-down'), 429, 'rate_limited', 'one a minute');
+    my $registration = start($phone);
+    ok(arrives($registration, $phone, $registration->{text}),
+        'who has used up the codes leaves the messages');
+    $t->psql("insert into cardx.registrations (registration_id, phone, method,
+            code_hmac, address, expires_at)
+        select 'x' || n, '', 'sms-up', convert_to('x' || n, 'UTF8'), address,
+            now()
+        from (select distinct address from cardx.registrations) a,
+            generate_series(1, $PER_ADDRESS) n");
+    is_problem($wait->('sms-up'), 429, 'rate_limited', 'an address may not');
+    $t->psql("delete from cardx.registrations where phone = ''");
 };
 
 

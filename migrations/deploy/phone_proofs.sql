@@ -6,9 +6,11 @@
 
 BEGIN;
 
--- Starts a proof, unless there were too many: one a minute and five an hour
--- for a number, ten an hour for an account, per_address an hour for an
--- address (null: not known).  Nothing here looks at who is registered.
+-- Starts a proof, unless there were too many: by a code, one a minute and five
+-- an hour for a number; ten an hour for an account, per_address an hour for an
+-- address (null: not known).  A message from the phone troubles nobody, so
+-- anybody may wait for one: else strangers could use up what the phone's
+-- owner may ask for.  Nothing here looks at who is registered.
 -- its_sms and its_text: the message with the code, for sms-down.
 -- retry_after: seconds; null: done.
 CREATE FUNCTION cardx.proof_start(
@@ -30,9 +32,13 @@ BEGIN
 
     free_at := greatest(
         (SELECT max(r.created_at) + interval '1 minute'
-         FROM cardx.registrations r WHERE r.phone = its_phone),
+         FROM cardx.registrations r
+         WHERE r.phone = its_phone AND r.method = 'sms-down'
+             AND its_method = 'sms-down'),
         (SELECT r.created_at + interval '1 hour'
-         FROM cardx.registrations r WHERE r.phone = its_phone
+         FROM cardx.registrations r
+         WHERE r.phone = its_phone AND r.method = 'sms-down'
+             AND its_method = 'sms-down'
          ORDER BY r.created_at DESC OFFSET 4 LIMIT 1),
         (SELECT r.created_at + interval '1 hour'
          FROM cardx.registrations r WHERE r.user_id = its_user
