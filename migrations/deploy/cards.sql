@@ -152,4 +152,28 @@ CREATE POLICY given ON cardx.grants FOR DELETE TO cardx_api
     USING (owner_id = (SELECT cardx.current_user_id()));
 GRANT SELECT, DELETE ON cardx.grants TO cardx_api;
 
+-- Cards as the calls of their owner give them.  Who asks sees the rows that
+-- they may see.
+CREATE VIEW cardx.card_objects WITH (security_invoker) AS
+SELECT c.card_id, c.user_id, c.revision, t.thumbnail_id, c.created_at,
+    c.updated_at, c.ahead_at,
+    jsonb_build_object(
+        'card_id', c.card_id,
+        'revision', c.revision,
+        'card', c.card,
+        'thumbnail', '/t/' || t.thumbnail_id,
+        'media', coalesce((
+            SELECT jsonb_object_agg(m.kind, jsonb_build_object(
+                'address', '/v1/cards/' || m.card_id || '/media/' || m.kind,
+                'type', m.type,
+                'bytes', m.bytes))
+            FROM cardx.media m
+            WHERE m.card_id = c.card_id AND m.replaced_at IS NULL), '{}')
+    ) AS object
+FROM cardx.cards c
+LEFT JOIN cardx.thumbnails t ON t.card_id = c.card_id AND t.view = ''
+    AND t.picture_version = c.picture_version AND t.image IS NOT NULL
+WHERE c.deleted_at IS NULL;
+GRANT SELECT ON cardx.card_objects TO cardx_api;
+
 COMMIT;

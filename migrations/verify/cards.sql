@@ -14,6 +14,7 @@ SELECT thumbnail_id, view, picture_version, image FROM cardx.thumbnails
 WHERE false;
 SELECT thumbnail_id, card_id, user_id FROM cardx.gone_thumbnails WHERE false;
 SELECT card_id, image FROM cardx.own_thumbnails WHERE false;
+SELECT card_id, revision, object FROM cardx.card_objects WHERE false;
 
 SELECT 1 / (count(*) = 8)::integer FROM pg_class
 WHERE relnamespace = 'cardx'::regnamespace AND relforcerowsecurity

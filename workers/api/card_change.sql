@@ -2,23 +2,9 @@
 -- cards of the request's own user.
 
 -- name: card_get
-select jsonb_build_object(
-        'card_id', c.card_id,
-        'revision', c.revision,
-        'card', c.card,
-        'thumbnail', '/t/' || t.thumbnail_id,
-        'media', coalesce((
-            select jsonb_object_agg(m.kind, jsonb_build_object(
-                'address', '/v1/cards/' || m.card_id || '/media/' || m.kind,
-                'type', m.type,
-                'bytes', m.bytes))
-            from cardx.media m
-            where m.card_id = c.card_id and m.replaced_at is null), '{}')),
-    c.revision, t.thumbnail_id is not null
-from cardx.cards c
-left join cardx.thumbnails t on t.card_id = c.card_id and t.view = ''
-    and t.picture_version = c.picture_version and t.image is not null
-where c.card_id = $1 and c.deleted_at is null;
+select object, revision, thumbnail_id is not null
+from cardx.card_objects
+where card_id = $1;
 
 -- The user's row comes before any card's, so that no two wait for each other.
 -- The own card is the oldest one while none is named, as `me_get` has it.

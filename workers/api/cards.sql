@@ -1,10 +1,9 @@
 -- name: card_list
 with page as (
-    select c.card_id, c.revision, c.card, c.picture_version,
+    select c.card_id, c.object,
         row_number() over (order by c.created_at, c.card_id) as n
-    from cardx.cards c
+    from cardx.card_objects c
     where c.user_id = (select cardx.current_user_id())
-        and c.deleted_at is null
         and ($2::text is null
              or (c.created_at, c.card_id) > (
                  select a.created_at, a.card_id
@@ -16,23 +15,10 @@ select jsonb_strip_nulls(jsonb_build_object('next', (
             select card_id from page
             where n = $1::integer
                 and exists (select from page where n > $1::integer))))
-    || jsonb_build_object('items', coalesce(jsonb_agg(jsonb_build_object(
-            'card_id', p.card_id,
-            'revision', p.revision,
-            'card', p.card,
-            'thumbnail', '/t/' || t.thumbnail_id,
-            'media', coalesce((
-                select jsonb_object_agg(m.kind, jsonb_build_object(
-                    'address',
-                    '/v1/cards/' || m.card_id || '/media/' || m.kind,
-                    'type', m.type,
-                    'bytes', m.bytes))
-                from cardx.media m
-                where m.card_id = p.card_id and m.replaced_at is null), '{}'))
-        order by p.n) filter (where p.n <= $1::integer), '[]'))
-from page p
-left join cardx.thumbnails t on t.card_id = p.card_id and t.view = ''
-    and t.picture_version = p.picture_version and t.image is not null;
+    || jsonb_build_object('items', coalesce(
+        jsonb_agg(p.object order by p.n) filter (where p.n <= $1::integer),
+        '[]'))
+from page p;
 
 -- No row: the user has $4 cards already.  The user's row is locked.
 -- name: card_insert

@@ -54,27 +54,14 @@ order by s.subscription_id
 limit $2::integer;
 
 -- name: export_cards
-select c.card_id, jsonb_build_object(
-    'card_id', c.card_id,
-    'revision', c.revision,
-    'card', c.card,
-    'thumbnail', '/t/' || t.thumbnail_id,
+select c.card_id, c.object || jsonb_build_object(
     'own_thumbnail', exists (
         select from cardx.own_thumbnails o where o.card_id = c.card_id),
-    'media', coalesce((
-        select jsonb_object_agg(m.kind, jsonb_build_object(
-            'address', '/v1/cards/' || m.card_id || '/media/' || m.kind,
-            'type', m.type,
-            'bytes', m.bytes))
-        from cardx.media m
-        where m.card_id = c.card_id and m.replaced_at is null), '{}'),
     'created_at', cardx.rfc3339(c.created_at),
     'updated_at', cardx.rfc3339(c.updated_at),
     'ahead_at', cardx.rfc3339(c.ahead_at))
-from cardx.cards c
-left join cardx.thumbnails t on t.card_id = c.card_id and t.view = ''
-    and t.picture_version = c.picture_version and t.image is not null
-where c.card_id > coalesce($1, '') and c.deleted_at is null
+from cardx.card_objects c
+where c.card_id > coalesce($1, '')
 order by c.card_id
 limit $2::integer;
 

@@ -54,22 +54,9 @@ order by p.xid, p.kind, p.object_id;
 
 -- Objects as their own calls give them.
 -- name: updates_cards
-select c.card_id, jsonb_build_object(
-        'card_id', c.card_id,
-        'revision', c.revision,
-        'card', c.card,
-        'thumbnail', '/t/' || t.thumbnail_id,
-        'media', coalesce((
-            select jsonb_object_agg(m.kind, jsonb_build_object(
-                'address', '/v1/cards/' || m.card_id || '/media/' || m.kind,
-                'type', m.type,
-                'bytes', m.bytes))
-            from cardx.media m
-            where m.card_id = c.card_id and m.replaced_at is null), '{}'))
-from cardx.cards c
-left join cardx.thumbnails t on t.card_id = c.card_id and t.view = ''
-    and t.picture_version = c.picture_version and t.image is not null
-where c.card_id = any ($1::text[]) and c.deleted_at is null;
+select card_id, object
+from cardx.card_objects
+where card_id = any ($1::text[]);
 
 -- name: updates_terminals
 select t.terminal_id, json_build_object(
