@@ -462,7 +462,7 @@ void ngx_http_cardx_head_keep(ngx_http_cardx_ctx_t *ctx, redisReply *head);
 char *ngx_http_cardx_cache_merge(ngx_conf_t *cf,
     ngx_http_cardx_cache_t *cache, ngx_http_cardx_redis_t *redis);
 
-ngx_int_t ngx_http_cardx_caches_init(ngx_cycle_t *cycle,
+void ngx_http_cardx_caches_init(ngx_cycle_t *cycle,
     ngx_http_cardx_main_conf_t *mcf);
 void ngx_http_cardx_caches_exit(ngx_http_cardx_main_conf_t *mcf);
 
@@ -613,7 +613,6 @@ char *ngx_http_cardx_conf_calls(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_http_cardx_calls_init(ngx_conf_t *cf,
     ngx_http_cardx_main_conf_t *mcf);
-ngx_int_t ngx_http_cardx_calls_handler(ngx_http_request_t *r);
 void ngx_http_cardx_call_end(ngx_http_cardx_call_t *call);
 
 

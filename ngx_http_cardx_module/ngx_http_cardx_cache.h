@@ -91,9 +91,5 @@ ngx_msec_t ngx_http_cardx_clock(void);
 
 void ngx_http_cardx_cache_flush(ngx_http_cardx_cache_t *cache);
 
-ngx_int_t ngx_http_cardx_lease_init(ngx_cycle_t *cycle,
-    ngx_http_cardx_cache_t *cache);
-void ngx_http_cardx_lease_exit(ngx_http_cardx_cache_t *cache);
-
 
 #endif /* _NGX_HTTP_CARDX_CACHE_H_INCLUDED_ */

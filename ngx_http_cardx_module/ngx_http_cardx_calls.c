@@ -59,6 +59,7 @@ struct ngx_http_cardx_call_s {
 };
 
 
+static ngx_int_t ngx_http_cardx_calls_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_cardx_call_begin(ngx_http_request_t *r,
     ngx_http_cardx_ctx_t *ctx);
 static void ngx_http_cardx_call_body(ngx_http_request_t *r);
@@ -178,7 +179,7 @@ ngx_http_cardx_calls_init(ngx_conf_t *cf, ngx_http_cardx_main_conf_t *mcf)
 }
 
 
-ngx_int_t
+static ngx_int_t
 ngx_http_cardx_calls_handler(ngx_http_request_t *r)
 {
     ngx_http_cardx_ctx_t       *ctx;

@@ -50,6 +50,9 @@ static const char  ngx_http_cardx_lease_back_script[] =
     "end\n";
 
 
+static void ngx_http_cardx_lease_init(ngx_cycle_t *cycle,
+    ngx_http_cardx_cache_t *cache);
+static void ngx_http_cardx_lease_exit(ngx_http_cardx_cache_t *cache);
 static void ngx_http_cardx_lease_tick_handler(ngx_event_t *ev);
 static void ngx_http_cardx_lease_take(ngx_http_cardx_cache_t *cache);
 static void ngx_http_cardx_lease_give_up(ngx_http_cardx_cache_t *cache);
@@ -65,7 +68,7 @@ static void ngx_http_cardx_lease_acknowledge(ngx_http_cardx_cache_t *cache,
     u_char *nonce);
 
 
-ngx_int_t
+void
 ngx_http_cardx_caches_init(ngx_cycle_t *cycle,
     ngx_http_cardx_main_conf_t *mcf)
 {
@@ -76,14 +79,10 @@ ngx_http_cardx_caches_init(ngx_cycle_t *cycle,
 
     for (i = 0; i < mcf->caches.nelts; i++) {
 
-        if (cache[i]->redis
-            && ngx_http_cardx_lease_init(cycle, cache[i]) != NGX_OK)
-        {
-            return NGX_ERROR;
+        if (cache[i]->redis) {
+            ngx_http_cardx_lease_init(cycle, cache[i]);
         }
     }
-
-    return NGX_OK;
 }
 
 
@@ -101,7 +100,7 @@ ngx_http_cardx_caches_exit(ngx_http_cardx_main_conf_t *mcf)
 }
 
 
-ngx_int_t
+static void
 ngx_http_cardx_lease_init(ngx_cycle_t *cycle, ngx_http_cardx_cache_t *cache)
 {
     u_char  *p;
@@ -129,12 +128,10 @@ ngx_http_cardx_lease_init(ngx_cycle_t *cycle, ngx_http_cardx_cache_t *cache)
     cache->tick.cancelable = 1;
 
     ngx_add_timer(&cache->tick, 1 + ngx_random() % 20);
-
-    return NGX_OK;
 }
 
 
-void
+static void
 ngx_http_cardx_lease_exit(ngx_http_cardx_cache_t *cache)
 {
     if (cache->tick.timer_set) {

@@ -614,7 +614,9 @@ ngx_http_cardx_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return ngx_http_cardx_caches_init(cycle, mcf);
+    ngx_http_cardx_caches_init(cycle, mcf);
+
+    return NGX_OK;
 }
 
 

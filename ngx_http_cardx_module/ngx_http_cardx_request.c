@@ -376,6 +376,28 @@ ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc)
 }
 
 
+static ngx_table_elt_t *
+ngx_http_cardx_push_header(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value)
+{
+    ngx_table_elt_t  *h;
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NULL;
+    }
+
+    h->hash = 1;
+    h->key = *name;
+    h->value = *value;
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#endif
+
+    return h;
+}
+
+
 ngx_int_t
 ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value)
@@ -385,17 +407,10 @@ ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_table_elt_t  **cc;
 #endif
 
-    h = ngx_list_push(&r->headers_out.headers);
+    h = ngx_http_cardx_push_header(r, name, value);
     if (h == NULL) {
         return NGX_ERROR;
     }
-
-    h->hash = 1;
-    h->key = *name;
-    h->value = *value;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
 
     if (name->len != ngx_http_cardx_cache_control.len
         || ngx_strncmp(name->data, ngx_http_cardx_cache_control.data,
@@ -437,19 +452,13 @@ ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
 ngx_int_t
 ngx_http_cardx_set_etag(ngx_http_request_t *r, ngx_str_t *etag)
 {
-    ngx_table_elt_t  *h;
+    ngx_table_elt_t   *h;
+    static ngx_str_t   name = ngx_string("ETag");
 
-    h = ngx_list_push(&r->headers_out.headers);
+    h = ngx_http_cardx_push_header(r, &name, etag);
     if (h == NULL) {
         return NGX_ERROR;
     }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "ETag");
-    h->value = *etag;
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
 
     r->headers_out.etag = h;
 
@@ -625,18 +634,13 @@ ngx_http_cardx_unauthorized(ngx_http_request_t *r)
     ngx_int_t                  rc;
     ngx_table_elt_t           *h;
     ngx_http_core_loc_conf_t  *clcf;
+    static ngx_str_t           name = ngx_string("WWW-Authenticate");
+    static ngx_str_t           value = ngx_string("Bearer");
 
-    h = ngx_list_push(&r->headers_out.headers);
+    h = ngx_http_cardx_push_header(r, &name, &value);
     if (h == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "WWW-Authenticate");
-    ngx_str_set(&h->value, "Bearer");
-#if (nginx_version >= 1023000)
-    h->next = NULL;
-#endif
 
     r->headers_out.www_authenticate = h;
 
