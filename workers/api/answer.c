@@ -205,6 +205,13 @@ cx_problem_pg(cx_request_t *r, cx_pg_rc_t rc)
 
 
 void
+cx_problem_no_such(cx_request_t *r, const char *what)
+{
+    cx_problem(r, 404, "not_found", "You have no such %s.", what);
+}
+
+
+void
 cx_problem_gone(cx_request_t *r)
 {
     cx_answer_header(r, "WWW-Authenticate", "Bearer");

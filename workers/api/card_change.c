@@ -23,13 +23,6 @@ if_match(cx_request_t *r, const char *revision)
 }
 
 
-static void
-no_such_card(cx_request_t *r)
-{
-    cx_problem(r, 404, "not_found", "You have no such card.");
-}
-
-
 cx_change_t *
 cx_change_new(cx_request_t *r, const char *card_id)
 {
@@ -53,7 +46,7 @@ cx_change_begin_any(cx_request_t *r, const char *card_id)
     }
 
     if (PQntuples(result) == 0) {
-        no_such_card(r);
+        cx_problem_no_such(r, "card");
         return NULL;
     }
 
@@ -78,7 +71,7 @@ cx_change_begin(cx_request_t *r, const char *card_id)
     change = cx_change_begin_any(r, card_id);
 
     if (change != NULL && change->deleted) {
-        no_such_card(r);
+        cx_problem_no_such(r, "card");
         return NULL;
     }
 
@@ -127,7 +120,7 @@ cx_card_answer(cx_request_t *r, int status, const char *card_id)
     }
 
     if (PQntuples(result) == 0) {
-        no_such_card(r);
+        cx_problem_no_such(r, "card");
         return;
     }
 

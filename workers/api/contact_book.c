@@ -55,8 +55,7 @@ cx_book_open(cx_request_t *r)
     book->rules.number = number;
 
     if (PQntuples(result) == 0) {
-        cx_answer_header(r, "WWW-Authenticate", "Bearer");
-        cx_problem(r, 401, "unauthorized", "This account is gone.");
+        cx_problem_gone(r);
         return NULL;
     }
 
@@ -265,14 +264,15 @@ cx_book_row(cx_book_t *book, TALLOC_CTX *ctx, const PGresult *rows, int row,
 static bool
 not_found(cx_request_t *r)
 {
-    cx_problem(r, 404, "not_found", "You have no such contact.");
+    cx_problem_no_such(r, "contact");
 
     return false;
 }
 
 
-bool
-cx_book_get_any(cx_book_t *book, const char *contact_id, cx_contact_t *c)
+/* One contact, deleted or not; false: answered. */
+static bool
+get_any(cx_book_t *book, const char *contact_id, cx_contact_t *c)
 {
     PGresult *rows;
     cx_request_t *r = book->r;
@@ -293,7 +293,7 @@ cx_book_get_any(cx_book_t *book, const char *contact_id, cx_contact_t *c)
 bool
 cx_book_get(cx_book_t *book, const char *contact_id, cx_contact_t *c)
 {
-    if (!cx_book_get_any(book, contact_id, c)) {
+    if (!get_any(book, contact_id, c)) {
         return false;
     }
 
@@ -315,7 +315,7 @@ cx_book_lock(cx_book_t *book, const char *contact_id, cx_contact_t *c)
         return not_found(r);
     }
 
-    if (!cx_book_get_any(book, contact_id, c)) {
+    if (!get_any(book, contact_id, c)) {
         return false;
     }
 

@@ -58,11 +58,11 @@ cx_book_t *cx_book_open(cx_request_t *r);
 bool cx_book_row(cx_book_t *book, TALLOC_CTX *ctx, const PGresult *rows,
                  int row, cx_contact_t *contact);
 
-/* One contact that is not deleted, or any; false: answered (404). */
+/* One contact that is not deleted; false: answered (404). */
 bool cx_book_get(cx_book_t *book, const char *contact_id, cx_contact_t *c);
-bool cx_book_get_any(cx_book_t *book, const char *contact_id, cx_contact_t *c);
 
-/* The same with its row locked in a transaction, and If-Match heeded. */
+/* One contact, deleted or not, with its row locked in a transaction, and
+ * If-Match heeded. */
 bool cx_book_lock(cx_book_t *book, const char *contact_id, cx_contact_t *c);
 
 /* A page after `after` (NULL: from the start); false: answered. */

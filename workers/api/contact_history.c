@@ -309,7 +309,7 @@ post_merge(cx_request_t *r)
     }
 
     if (c.deleted) {
-        cx_problem(r, 404, "not_found", "You have no such contact.");
+        cx_problem_no_such(r, "contact");
         return;
     }
 

@@ -20,15 +20,6 @@ kind_of(const cx_request_t *r)
 }
 
 
-static bool
-not_found(cx_request_t *r)
-{
-    cx_problem(r, 404, "not_found", "You have no such contact.");
-
-    return false;
-}
-
-
 unsigned char *
 cx_contact_medium_read(cx_book_t *book, TALLOC_CTX *ctx, const char *contact_id,
                        const char *kind, const char **type,
@@ -128,7 +119,7 @@ get_medium(cx_request_t *r)
     }
 
     if (PQntuples(rows) == 0) {
-        not_found(r);
+        cx_problem_no_such(r, "contact");
         return;
     }
 
@@ -211,7 +202,7 @@ put_photo(cx_request_t *r)
     }
 
     if (c.deleted) {
-        not_found(r);
+        cx_problem_no_such(r, "contact");
         return;
     }
 
@@ -244,7 +235,7 @@ delete_photo(cx_request_t *r)
     }
 
     if (c.deleted) {
-        not_found(r);
+        cx_problem_no_such(r, "contact");
         return;
     }
 

@@ -23,7 +23,7 @@ list(cx_request_t *r, const cx_statement_t *statement)
     }
 
     if (PQntuples(result) == 0) {
-        cx_problem(r, 404, "not_found", "You have no such card.");
+        cx_problem_no_such(r, "card");
         return;
     }
 
@@ -78,7 +78,7 @@ delete_block(cx_request_t *r)
     }
 
     if (!cx_pg_true(result, 0, 0)) {
-        cx_problem(r, 404, "not_found", "You have no such card.");
+        cx_problem_no_such(r, "card");
         return;
     }
 

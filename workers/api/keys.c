@@ -23,13 +23,6 @@ typedef struct {
 
 
 static void
-no_such(cx_request_t *r, const char *what)
-{
-    cx_problem(r, 404, "not_found", "You have no such %s.", what);
-}
-
-
-static void
 project(cx_request_t *r, void *data)
 {
     drawn_t *drawn = data;
@@ -124,7 +117,7 @@ post_key(cx_request_t *r)
     }
 
     if (PQntuples(result) == 0) {
-        no_such(r, "card");
+        cx_problem_no_such(r, "card");
         return;
     }
 
@@ -161,7 +154,7 @@ get_keys(cx_request_t *r)
     }
 
     if (PQntuples(result) == 0) {
-        no_such(r, "card");
+        cx_problem_no_such(r, "card");
         return;
     }
 
@@ -205,7 +198,7 @@ delete_key(cx_request_t *r)
     }
 
     if (PQntuples(result) == 0) {
-        no_such(r, "key");
+        cx_problem_no_such(r, "key");
         return;
     }
 

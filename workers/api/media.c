@@ -163,7 +163,7 @@ put_medium(cx_request_t *r)
     }
 
     if (PQntuples(result) == 0) {
-        cx_problem(r, 404, "not_found", "You have no such card.");
+        cx_problem_no_such(r, "card");
         return;
     }
 

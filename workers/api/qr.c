@@ -177,7 +177,7 @@ offline_vcard(cx_request_t *r, size_t *len)
     }
 
     if (PQntuples(row) == 0) {
-        cx_problem(r, 404, "not_found", "You have no such card.");
+        cx_problem_no_such(r, "card");
         return NULL;
     }
 

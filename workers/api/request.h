@@ -159,6 +159,9 @@ void cx_try_again(cx_request_t *r);
 /* Committed, but not confirmed at every edge: 503 not_yet_in_force. */
 void cx_problem_not_yet(cx_request_t *r);
 
+/* 404: a card, a contact or a key is none of the user's. */
+void cx_problem_no_such(cx_request_t *r, const char *what);
+
 /* 401: the account was erased since its token was looked at. */
 void cx_problem_gone(cx_request_t *r);
 void cx_answer_header(cx_request_t *r, const char *name, const char *format,
