@@ -78,8 +78,6 @@ void cx_vcard_write_items(cx_vcard_writer_t *writer, const cx_json_t *card);
 void cx_vcard_write_medium(cx_vcard_writer_t *writer,
                            const cx_vcard_media_t *medium);
 void cx_vcard_write_rest(cx_vcard_writer_t *writer, const cx_json_t *card);
-void cx_vcard_write_localizations(cx_vcard_writer_t *writer,
-                                  const cx_json_t *card);
 
 /* Starts the line of an item: group and label, PROP-ID, TYPE, PREF, what
  * vCardParams keep.  `types` are more values of TYPE, separated by commas. */

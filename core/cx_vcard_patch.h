@@ -23,7 +23,4 @@ void cx_vcard_write_jsprops(cx_vcard_writer_t *writer, const cx_json_t *card,
 /* What JSContact had no place for when it was read (RFC 9555, 2.2.2). */
 void cx_vcard_write_kept(cx_vcard_writer_t *writer, const cx_json_t *card);
 
-/* Draws alt_ids for what `localizations` translate. */
-void cx_vcard_mark_localized(cx_vcard_writer_t *writer, const cx_json_t *card);
-
 #endif

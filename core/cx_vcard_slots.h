@@ -27,7 +27,4 @@ typedef struct {
     unsigned n[CX_SLOTS_MAX]; /* values in each */
 } cx_slots_t;
 
-/* The place of a kind, -1: none. */
-int cx_slot_of(const char *const *kinds, size_t n, const char *kind);
-
 #endif

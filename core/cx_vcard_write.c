@@ -30,8 +30,9 @@ target_length(const char *path)
 }
 
 
-void
-cx_vcard_mark_localized(cx_vcard_writer_t *writer, const cx_json_t *card)
+/* Draws alt_ids for what `localizations` translate. */
+static void
+mark_localized(cx_vcard_writer_t *writer, const cx_json_t *card)
 {
     const cx_json_t *all, *patches;
     cx_json_t *marks;
@@ -98,8 +99,8 @@ write_translated(cx_vcard_writer_t *writer, const char *target,
 
 
 /* RFC 9555, 2.6.1: translations are lines with ALTID and LANGUAGE. */
-void
-cx_vcard_write_localizations(cx_vcard_writer_t *writer, const cx_json_t *card)
+static void
+write_localizations(cx_vcard_writer_t *writer, const cx_json_t *card)
 {
     const cx_json_t *all, *patches, *mark;
     cx_json_t *translated;
@@ -261,7 +262,7 @@ cx_vcard_write(TALLOC_CTX *ctx, const cx_json_t *card,
 
     if (version == CX_VCARD_4) {
         writer.kept = cx_json_get(card, "vCardProps");
-        cx_vcard_mark_localized(&writer, card);
+        mark_localized(&writer, card);
     } else {
         card = without_doubles(writer.ctx, card, media, n_media);
     }
@@ -272,7 +273,7 @@ cx_vcard_write(TALLOC_CTX *ctx, const cx_json_t *card,
     cx_vcard_write_rest(&writer, card);
 
     if (version == CX_VCARD_4) {
-        cx_vcard_write_localizations(&writer, card);
+        write_localizations(&writer, card);
         cx_vcard_write_kept(&writer, card);
         write_lost(&writer, card);
     }

@@ -15,7 +15,6 @@
 #define ADR_STREET 2
 #define ADR_ROOM 7
 #define ADR_FLOOR 9
-#define ADR_NUMBER 10
 #define ADR_BUILDING 12
 
 
@@ -37,8 +36,9 @@ const char *const cx_adr_short_kinds[CX_ADR_SHORT] = {
 };
 
 
-int
-cx_slot_of(const char *const *kinds, size_t n, const char *kind)
+/* The place of a kind, -1: none. */
+static int
+slot_of(const char *const *kinds, size_t n, const char *kind)
 {
     size_t i;
 
@@ -131,7 +131,7 @@ slots_fill(const cx_vcard_writer_t *writer, const cx_json_t *components,
 
     for (i = 0; i < components->n; i++) {
         component = components->items[i];
-        slot = cx_slot_of(kinds, n, cx_json_text(component, "kind"));
+        slot = slot_of(kinds, n, cx_json_text(component, "kind"));
 
         if (slot != -1) {
             value = cx_json_text(component, member);
@@ -199,7 +199,7 @@ order_param(cx_vcard_writer_t *writer, const cx_json_t *object,
         component = components->items[i];
         kind = cx_json_text(component, "kind");
         value = cx_json_text(component, "value");
-        slot = cx_slot_of(kinds, n, kind);
+        slot = slot_of(kinds, n, kind);
 
         if (slot != -1) {
             snprintf(place, sizeof(place), count[slot] == 0 ? ";%d" : ";%d,%u",
@@ -446,8 +446,8 @@ is_short(const cx_json_t *components)
     for (i = 0; i < components->n; i++) {
         kind = cx_json_text(components->items[i], "kind");
 
-        if (cx_slot_of(cx_adr_short_kinds, CX_ADR_SHORT, kind) == -1
-            && cx_slot_of(cx_adr_kinds, CX_ADR_SLOTS, kind) != -1) {
+        if (slot_of(cx_adr_short_kinds, CX_ADR_SHORT, kind) == -1
+            && slot_of(cx_adr_kinds, CX_ADR_SLOTS, kind) != -1) {
             return false;
         }
     }
@@ -484,7 +484,7 @@ join_old(cx_buf_t *buf, const cx_json_t *address, int place)
         component = components->items[i];
         kind = cx_json_text(component, "kind");
         value = cx_json_text(component, "value");
-        slot = cx_slot_of(cx_adr_kinds, CX_ADR_SLOTS, kind);
+        slot = slot_of(cx_adr_kinds, CX_ADR_SLOTS, kind);
 
         if (kind == NULL || value == NULL) {
             continue;

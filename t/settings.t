@@ -123,7 +123,7 @@ bad('sms_gateway', 'pigeon', 'sms_gateway: expected log|kannel', 'choice');
 bad('sms_gateway', 'ka', 'sms_gateway: expected log|kannel', 'part of a word');
 bad('default_region', 'cn', 'default_region: expected two capital letters, '
     . 'as CN', 'region');
-bad('log_level', 'loud', 'log_level: expected alert|error|warn|info|debug',
+bad('log_level', 'loud', 'log_level: expected alert|error|warn|info',
     'level');
 bad('id_key_file', "$dir/none",
     "can't read $dir/none: No such file or directory", 'no such file');

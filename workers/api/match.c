@@ -173,19 +173,3 @@ cx_match_close(cx_match_t *match)
 
     return true;
 }
-
-
-bool
-cx_match_contact(cx_request_t *r, const char *contact_id, const cx_json_t *own)
-{
-    cx_match_t *match;
-
-    match = cx_match_open(r);
-    if (match == NULL) {
-        return false;
-    }
-
-    cx_match_put(match, contact_id, own);
-
-    return cx_match_close(match);
-}

@@ -27,8 +27,4 @@ void cx_match_put(cx_match_t *match, const char *contact_id,
  * row may be locked after it in the same transaction. */
 bool cx_match_close(cx_match_t *match);
 
-/* The three for one contact.  False: answered. */
-bool cx_match_contact(cx_request_t *r, const char *contact_id,
-                      const cx_json_t *own);
-
 #endif

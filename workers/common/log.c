@@ -14,8 +14,7 @@
 static const char *cx_log_name = "cardx";
 static cx_log_level_t cx_log_level = CX_LOG_INFO;
 
-static const char *const cx_log_levels[] = { "alert", "error", "warn", "info",
-                                             "debug" };
+static const char *const cx_log_levels[] = { "alert", "error", "warn", "info" };
 
 
 void

@@ -11,8 +11,7 @@ typedef enum {
     CX_LOG_ALERT, /* a bug or lost integrity: tests fail on these */
     CX_LOG_ERROR, /* something did not work that should have */
     CX_LOG_WARN,
-    CX_LOG_INFO,
-    CX_LOG_DEBUG
+    CX_LOG_INFO
 } cx_log_level_t;
 
 /* The process's name in every line, and the level from which it is silent. */
@@ -25,6 +24,5 @@ void cx_log(cx_log_level_t level, const char *format, ...)
 #define cx_error(...) cx_log(CX_LOG_ERROR, __VA_ARGS__)
 #define cx_warn(...) cx_log(CX_LOG_WARN, __VA_ARGS__)
 #define cx_info(...) cx_log(CX_LOG_INFO, __VA_ARGS__)
-#define cx_debug(...) cx_log(CX_LOG_DEBUG, __VA_ARGS__)
 
 #endif

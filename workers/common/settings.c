@@ -127,7 +127,7 @@ static const cx_setting_t cx_table[] = {
     { "default_region", CX_SETTING_REGION, cx_at(default_region), "", 0, 0,
       "two capital letters, as CN" },
     { "log_level", CX_SETTING_LEVEL, cx_at(log_level), "info", 0, 0,
-      "alert|error|warn|info|debug" },
+      "alert|error|warn|info" },
 };
 
 #define CX_SETTINGS_N (sizeof(cx_table) / sizeof(cx_table[0]))

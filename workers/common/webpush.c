@@ -15,7 +15,6 @@
 #define CURVE "prime256v1"
 #define NUMBER_LEN 32
 #define HASH_LEN 32
-#define CEK_LEN 16
 #define NONCE_LEN 12
 #define GCM_TAG_LEN 16
 #define RECORD_SIZE 4096

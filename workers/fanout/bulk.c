@@ -26,15 +26,8 @@ bulk_free(cx_bulk_t *bulk)
 
 
 cx_bulk_t *
-cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings)
-{
-    return cx_bulk_open_at(ctx, settings, NULL, CX_BULK_TIMEOUT);
-}
-
-
-cx_bulk_t *
-cx_bulk_open_at(TALLOC_CTX *ctx, const cx_settings_t *settings,
-                const char *address, int ms)
+cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings,
+             const char *address, int ms)
 {
     char why[128];
     cx_bulk_t *bulk;

@@ -17,12 +17,10 @@ typedef struct cx_bulk_s cx_bulk_t;
 
 #define CX_BULK_TIMEOUT 5000 /* ms */
 
-/* NULL: Redis is away, logged. */
-cx_bulk_t *cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings);
-
-/* The same to one node, which may take so many ms for an answer. */
-cx_bulk_t *cx_bulk_open_at(TALLOC_CTX *ctx, const cx_settings_t *settings,
-                           const char *address, int ms);
+/* To one node (NULL: the one that the settings name), which may take so many
+ * ms for an answer.  NULL: Redis is away, logged. */
+cx_bulk_t *cx_bulk_open(TALLOC_CTX *ctx, const cx_settings_t *settings,
+                        const char *address, int ms);
 
 /* The words of the next command, copied by cx_bulk_send(): until then they
  * must live. */

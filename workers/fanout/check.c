@@ -18,7 +18,6 @@
 #define SUSPECTS_MAX 10000
 #define LOOKS 6         /* at a suspect, until it is told */
 #define LOOK_EVERY 1000 /* ms */
-#define AWAY_MAX 30     /* looks that could not be, then it is given up */
 
 typedef struct {
     cx_look_t look;

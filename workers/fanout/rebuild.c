@@ -201,7 +201,7 @@ new_epoch(cx_rebuild_t *r, TALLOC_CTX *ctx, cx_redis_node_t *node)
 
     target = &r->targets[r->n_targets];
     target->bulk =
-        cx_bulk_open_at(r, r->p->settings, node->address, CX_BULK_TIMEOUT);
+        cx_bulk_open(r, r->p->settings, node->address, CX_BULK_TIMEOUT);
 
     if (target->bulk == NULL) {
         return false;

@@ -97,8 +97,7 @@ link_to(cx_tell_t *tell, const char *address)
     }
 
     tell->n++;
-    tell->bulks[i] =
-        cx_bulk_open_at(NULL, tell->p->settings, address, TIMEOUT_MS);
+    tell->bulks[i] = cx_bulk_open(NULL, tell->p->settings, address, TIMEOUT_MS);
     tell->addresses[i] =
         address != NULL ? cx_must(talloc_strdup(NULL, address)) : NULL;
 
