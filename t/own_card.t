@@ -12,16 +12,10 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 
-use CardxTest;
+use CardxTest qw(is_problem);
 
 my $t = CardxTest->new(settings => { sms_from => 'cardx',
     sms_per_address => 100000 })->start;
-
-sub is_problem {
-    my ($r, $status, $code, $name) = @_;
-    is("$r->{status} " . ($r->{json}{code} // ''), "$status $code", $name)
-        or diag($r->{body});
-}
 
 my $next = 0;
 sub person {

@@ -13,18 +13,12 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes ();
 
-use CardxTest;
+use CardxTest qw(is_problem);
 
 my $t = CardxTest->new(settings => { sms_per_address => 100000 })->start;
 my $next = 13900000000;
 
 sub number { '+86' . ++$next }
-
-sub is_problem {
-    my ($r, $status, $code, $name) = @_;
-    is("$r->{status} " . ($r->{json}{code} // ''), "$status $code", $name)
-        or diag($r->{body});
-}
 
 sub person {
     my $me = $t->register(number());
@@ -63,10 +57,7 @@ sub phone_of {
 
 sub card {
     my ($me, %more) = @_;
-    my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-        name => { full => 'Zoë' }, %more }, $me->{token});
-    is($r->{status}, 201, 'a card') or diag($r->{body});
-    return $r->{json}{card_id};
+    return $t->card($me->{token}, name => { full => 'Zoë' }, %more);
 }
 
 sub card_of {

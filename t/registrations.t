@@ -12,7 +12,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::Local qw(timegm);
 
-use CardxTest;
+use CardxTest qw(is_problem);
 
 my $t = CardxTest->new->start;
 
@@ -49,13 +49,6 @@ sub verify {
     my $headers = delete $more{headers};
     return $t->post("/v1/registrations/$id/verify",
         { code => $code, terminal => { name => 'phone' }, %more }, $headers);
-}
-
-sub is_problem {
-    my ($r, $status, $code, $name) = @_;
-    is("$r->{status} " . ($r->{json}{code} // ''), "$status $code", $name)
-        or diag($r->{body});
-    is($r->{headers}{'content-type'}, 'application/problem+json', 'RFC 9457');
 }
 
 # The number may have another code at once.

@@ -11,18 +11,12 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 use Time::HiRes qw(time);
 
-use CardxTest;
+use CardxTest qw(is_problem);
 
 my $t = CardxTest->new->start;
 
 my $PHONE = '+8613800138000';
 my $STRANGER = '+8613900139000';
-
-sub is_problem {
-    my ($r, $status, $code, $name) = @_;
-    is("$r->{status} " . ($r->{json}{code} // ''), "$status $code", $name)
-        or diag($r->{body});
-}
 
 sub sign_in {
     my ($phone, $password, %more) = @_;

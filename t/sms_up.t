@@ -11,7 +11,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 
-use CardxTest;
+use CardxTest qw(is_problem);
 use CardxTest::Kannel;
 
 my $port = CardxTest::free_port();
@@ -41,12 +41,6 @@ my $secret = $t->{sms_secret};
 my $next = 1700000000;
 
 sub number { '+49' . ++$next }
-
-sub is_problem {
-    my ($r, $status, $code, $name) = @_;
-    is("$r->{status} " . ($r->{json}{code} // ''), "$status $code", $name)
-        or diag($r->{body});
-}
 
 sub start {
     my ($phone) = @_;

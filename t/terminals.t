@@ -11,7 +11,7 @@ use lib "$FindBin::Bin/lib";
 
 use Test::More;
 
-use CardxTest;
+use CardxTest qw(is_problem);
 
 my $t = CardxTest->new->start;
 
@@ -19,12 +19,6 @@ my $PHONE = '+8613800138000';
 my $me = $t->register($PHONE, terminal => { name => "Zoë's phone" });
 my $stranger = $t->register('+8613800138001');
 my %mine = (token => $me->{access_token});
-
-sub is_problem {
-    my ($r, $status, $code, $name) = @_;
-    is("$r->{status} " . ($r->{json}{code} // ''), "$status $code", $name)
-        or diag($r->{body});
-}
 
 sub status_of {
     my ($token) = @_;

@@ -19,6 +19,7 @@ use warnings;
 
 use Cwd ();
 use Digest::SHA ();
+use Exporter qw(import);
 use File::Basename ();
 use File::Path ();
 use File::Temp ();
@@ -44,6 +45,7 @@ use CardxTest::Port qw(free_port);
     };
 }
 
+our @EXPORT_OK = qw(is_problem);
 our $ROOT = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../..');
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -243,6 +245,16 @@ sub delete { my $self = shift; $self->request('DELETE', @_) }
 sub ops {
     my ($self, $method, $path, @rest) = @_;
     return $self->request($method, $self->{ops_url} . $path, @rest);
+}
+
+# An answer says that something went wrong, and what (RFC 9457).
+sub is_problem {
+    my ($r, $status, $code, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    Test::More::is(join(' ', $r->{status}, $r->{json}{code} // '',
+        $r->{headers}{'content-type'} // ''),
+        "$status $code application/problem+json", $name)
+        or Test::More::diag($r->{body});
 }
 
 # --- people ----------------------------------------------------------------
