@@ -445,8 +445,8 @@ cardxd_start() {
     ! running cardxd || return 0
     : >>"$LOG/cardxd.log"
     [ "$(id -u)" != 0 ] || chown "$RUN_USER" "$LOG/cardxd.log"
-    (cd "$VAR" && as "$RUN_USER" ${CARDX_WORKER_ENV-} setsid -f \
-        "$(program cardxd)" "$VAR/conf/cardx.conf") \
+    (cd "$VAR" && as "$RUN_USER" setsid -f "$(program cardxd)" \
+        "$VAR/conf/cardx.conf") \
         >>"$LOG/cardxd.log" 2>&1 </dev/null
     wait_for 10 running cardxd || failed "cardxd does not start" \
         "$LOG/cardxd.log"
@@ -469,8 +469,8 @@ nginx_orphans() {
 }
 
 nginx_run() {
-    env ${CARDX_NGINX_ENV-} "$(program nginx)" -p "$VAR" \
-        -e "$LOG/nginx-error.log" -c "$VAR/conf/nginx.conf" "$@" \
+    "$(program nginx)" -p "$VAR" -e "$LOG/nginx-error.log" \
+        -c "$VAR/conf/nginx.conf" "$@" \
         >>"$LOG/nginx-start.log" 2>&1 </dev/null
 }
 
