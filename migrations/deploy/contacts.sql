@@ -322,8 +322,7 @@ BEGIN
          WHERE m.contact_id = c.contact_id)::text,
         k.card_id, k.user_id, k.nickname, k.revision, k.fields, k.card,
         k.media, c.seen, k.updated,
-        to_char(c.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-        k.thumbnail
+        cardx.rfc3339(c.deleted_at), k.thumbnail
     FROM unnest(ids) WITH ORDINALITY i (contact_id, n)
     JOIN LATERAL (
         SELECT * FROM cardx.contacts a
@@ -340,8 +339,7 @@ BEGIN
                 FROM cardx.media m
                 WHERE m.card_id = k.card_id AND m.replaced_at IS NULL), '{}'
             )::text AS media,
-            to_char(k.updated_at AT TIME ZONE 'UTC',
-                    'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS updated,
+            cardx.rfc3339(k.updated_at) AS updated,
             (SELECT CASE WHEN t.image IS NULL THEN ''
                  ELSE '/t/' || t.thumbnail_id END
              FROM cardx.thumbnails t

@@ -42,9 +42,7 @@ effects as (
     from key
     where not exists (select from live)
         or ($6 <> '' and not exists (select from live where view = $6)))
-select k.key_id,
-    to_char(k.drawn_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-    to_char(k.expires_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+select k.key_id, cardx.rfc3339(k.drawn_at), cardx.rfc3339(k.expires_at),
     extract(epoch from k.expires_at)::bigint,
     '/t/' || coalesce((select thumbnail_id from made),
                       (select thumbnail_id from there)),
@@ -76,15 +74,13 @@ select jsonb_strip_nulls(jsonb_build_object('next', (
         select coalesce(jsonb_agg(
             jsonb_build_object(
                 'key_id', p.key_id,
-                'drawn_at',
-                to_char(p.drawn_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-                'expires_at',
-                to_char(p.expires_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                'drawn_at', cardx.rfc3339(p.drawn_at),
+                'expires_at', cardx.rfc3339(p.expires_at),
                 'fields', p.fields,
                 'scans', p.scans,
                 'thumbnail', '/t/' || t.thumbnail_id)
-            || jsonb_strip_nulls(jsonb_build_object('revoked_at',
-                to_char(p.revoked_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')))
+            || jsonb_strip_nulls(jsonb_build_object(
+                'revoked_at', cardx.rfc3339(p.revoked_at)))
             order by p.n) filter (where p.n <= $2::integer), '[]')
         from page p
         left join cardx.thumbnails t on t.card_id = c.card_id
