@@ -54,6 +54,11 @@ main(int argc, char **argv)
         is(cx_pg_query(pg, ctx, &result, &one), CX_PG_AWAY, "which ends it");
         cx_pg_rollback(pg);
 
+        is(cx_pg_begin(pg), CX_PG_OK, "one without a statement");
+        is(i ? cx_pg_commit(pg) : (cx_pg_rollback(pg), CX_PG_OK), CX_PG_OK,
+           "ended");
+        is(cx_pg_query(pg, ctx, &result, &one), CX_PG_OK, "is none");
+
         is(cx_pg_begin(pg), CX_PG_OK, "the next transaction");
         is(cx_pg_query(pg, ctx, &result, &number, "1"), CX_PG_OK,
            "the same statement in it");

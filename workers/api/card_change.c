@@ -249,7 +249,6 @@ put_in_force(cx_request_t *r, void *data)
                              change->image_len);
     }
 
-    /* the caches are told once, of everything */
     cx_projector_hold(p);
 
     in_force = change->deleted
@@ -264,7 +263,7 @@ put_in_force(cx_request_t *r, void *data)
         deny_redirects(r, change->card_id);
     }
 
-    if (!cx_projector_release(p)) {
+    if (!cx_tell_release(r)) {
         in_force = false;
     }
 
@@ -300,7 +299,6 @@ cx_change_end(cx_request_t *r, cx_change_t *change, int status)
     }
 
     cx_after(r, put_in_force, change);
-    cx_wake(r, "fanout");
 
     if (change->picture) {
         cx_wake(r, "media");

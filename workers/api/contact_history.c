@@ -352,7 +352,6 @@ post_merge(cx_request_t *r)
     }
 
     cx_book_answer(book, 200, r->params[0]);
-    cx_wake(r, "fanout");
 }
 
 
@@ -442,7 +441,6 @@ unmerge(cx_book_t *book, const char *contact_id)
     }
 
     cx_book_answer(book, 200, contact_id);
-    cx_wake(r, "fanout");
 }
 
 
@@ -479,7 +477,6 @@ post_restore(cx_request_t *r)
     }
 
     cx_book_answer(book, 200, r->params[0]);
-    cx_wake(r, "fanout");
 }
 
 

@@ -528,7 +528,6 @@ post_import(cx_request_t *r)
     cx_json_put(answer, "unchanged", cx_json_integer(answer, m.unchanged));
     cx_json_put(answer, "refused", m.refused);
     cx_answer_json(r, 200, answer);
-    cx_wake(r, "fanout");
 }
 
 

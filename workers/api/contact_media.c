@@ -216,7 +216,6 @@ put_photo(cx_request_t *r)
 
     cx_book_answer(book, cx_json_get(c.media, "photo") != NULL ? 200 : 201,
                    r->params[0]);
-    cx_wake(r, "fanout");
 }
 
 
@@ -249,7 +248,6 @@ delete_photo(cx_request_t *r)
     }
 
     cx_answer_empty(r, 204);
-    cx_wake(r, "fanout");
 }
 
 

@@ -108,7 +108,6 @@ save_card(cx_request_t *r, cx_book_t *book, const char *card_id)
 
     cx_answer_header(r, "Location", "/v1/contacts/%s", there);
     cx_book_answer(book, strcmp(state, "new") == 0 ? 201 : 200, there);
-    cx_wake(r, "fanout");
 
     return;
 
@@ -158,7 +157,6 @@ add_own(cx_request_t *r, cx_book_t *book, cx_json_t *own)
 
     cx_answer_header(r, "Location", "/v1/contacts/%s", contact_id);
     cx_book_answer(book, 201, contact_id);
-    cx_wake(r, "fanout");
 }
 
 
@@ -570,7 +568,6 @@ patch_contact(cx_request_t *r)
     }
 
     cx_book_answer(book, 200, r->params[0]);
-    cx_wake(r, "fanout");
 }
 
 
@@ -596,7 +593,6 @@ delete_contact(cx_request_t *r)
     }
 
     cx_answer_empty(r, 204);
-    cx_wake(r, "fanout");
 }
 
 

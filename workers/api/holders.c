@@ -64,7 +64,6 @@ delete_holder(cx_request_t *r)
     }
 
     cx_answer_empty(r, 204);
-    cx_wake(r, "fanout");
 }
 
 

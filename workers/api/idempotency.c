@@ -308,6 +308,20 @@ is_new(cx_request_t *r, const ticket_t *ticket)
 }
 
 
+bool
+cx_tell_release(cx_request_t *r)
+{
+    bool dropped, confirmed;
+    cx_projector_t *p = &r->api->projector;
+
+    dropped = r->user_id == NULL || cx_head_drop(p, r->user_id);
+    confirmed = cx_projector_release(p);
+    r->told = dropped && confirmed;
+
+    return confirmed;
+}
+
+
 /* What a user is told to be done is known to the edge before that: who asks
  * for updates now is answered by a worker.  Everybody else is told by fanout,
  * and so is this one if Redis does not answer. */
@@ -319,7 +333,7 @@ tell(cx_request_t *r)
         return;
     }
 
-    if (r->user_id != NULL) {
+    if (r->user_id != NULL && !r->told) {
         (void) cx_head_drop(&r->api->projector, r->user_id);
     }
 

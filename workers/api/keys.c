@@ -132,7 +132,6 @@ post_key(cx_request_t *r)
     answer_drawn(r, result, key, svg);
 
     cx_after(r, project, drawn);
-    cx_wake(r, "fanout");
 
     if (cx_pg_true(result, 0, 5)) {
         cx_wake(r, "media");
@@ -165,7 +164,13 @@ get_keys(cx_request_t *r)
 static void
 deny(cx_request_t *r, void *data)
 {
-    if (!cx_deny_key(&r->api->projector, r->params[0], data)) {
+    bool in_force;
+    cx_projector_t *p = &r->api->projector;
+
+    cx_projector_hold(p);
+    in_force = cx_deny_key(p, r->params[0], data);
+
+    if (!cx_tell_release(r) || !in_force) {
         cx_problem_not_yet(r);
     }
 }
@@ -213,7 +218,6 @@ delete_key(cx_request_t *r)
 
     cx_answer_empty(r, 204);
     cx_after(r, deny, hash);
-    cx_wake(r, "fanout");
 }
 
 

@@ -169,7 +169,6 @@ cx_match_close(cx_match_t *match)
     }
 
     talloc_free(match);
-    cx_wake(r, "fanout");
 
     return true;
 }

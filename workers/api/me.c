@@ -207,7 +207,6 @@ me_patch(cx_request_t *r)
     }
 
     cx_me_answer(r);
-    cx_wake(r, "fanout");
 
     return;
 
@@ -344,8 +343,6 @@ terminal_sign_out(cx_request_t *r)
     if (!cx_query(r, &result, &SQL_TERMINAL_SIGN_OUT, r->params[0])) {
         return;
     }
-
-    cx_wake(r, "fanout");
 
     if (!cx_deny_terminal(&r->api->projector, r->user_id, terminal_id)) {
         cx_problem_not_yet(r);

@@ -136,7 +136,6 @@ me_delete(cx_request_t *r)
 
     cx_answer_empty(r, 204);
     cx_after(r, deny_terminals, things);
-    cx_wake(r, "fanout");
 }
 
 

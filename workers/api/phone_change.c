@@ -319,7 +319,6 @@ phone_verify(cx_request_t *r)
 
     r->headers = NULL; /* of the cards' answers */
     cx_me_answer(r);
-    cx_wake(r, "fanout");
 }
 
 

@@ -90,6 +90,7 @@ struct cx_request_s {
     const char *shown_contact;
 
     struct cx_after_s *after; /* first in, first called */
+    bool told;                /* the edge, that the caller's log has grown */
     bool transaction;         /* the handler itself asked for one */
     bool unkept; /* what follows the commit may take its answer back, so it is
                   * not for Idempotency-Key to give again */
@@ -191,7 +192,12 @@ bool cx_begin(cx_request_t *r);
 void cx_after(cx_request_t *r, void (*call)(cx_request_t *r, void *data),
               void *data);
 
-/* Pokes "fanout", "deliver" or "media" after the commit. */
+/* After a commit: cx_projector_release() that tells caches also that the
+ * caller's log has grown, at once and not once more before the answer. */
+bool cx_tell_release(cx_request_t *r);
+
+/* Pokes "deliver" or "media" after the commit; fanout is, after every call that
+ * may have changed something, and needs it only where one is refused. */
 void cx_wake(cx_request_t *r, const char *worker);
 
 /* An id with its tag, owned by r; NULL: no randomness, answered 503. */

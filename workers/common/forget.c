@@ -192,7 +192,7 @@ cx_forget_patiently(cx_forgetting_t *f, cx_redis_t *redis, const char *name)
 {
     note(f, name);
 
-    return tell(f, redis, CX_LEASE);
+    return f->held > 0 || tell(f, redis, CX_LEASE);
 }
 
 

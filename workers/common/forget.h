@@ -38,8 +38,8 @@ bool cx_forget_patiently(cx_forgetting_t *f, cx_redis_t *redis,
 /* Everything, for who has emptied Redis. */
 bool cx_forget_all(cx_forgetting_t *f, cx_redis_t *redis);
 
-/* Between these two cx_forget() only notes the object; release() tells of all
- * and returns what cx_forget() would have. */
+/* Between these two objects are only noted; release() tells of all and returns
+ * what cx_forget() would have. */
 void cx_forget_hold(cx_forgetting_t *f);
 bool cx_forget_release(cx_forgetting_t *f, cx_redis_t *redis);
 

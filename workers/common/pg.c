@@ -23,6 +23,7 @@ struct cx_pg_s {
     PGconn *conn;
     const char *user_id;
     bool transaction; /* an explicit one is open */
+    bool opening;     /* but the server will hear of it with a statement */
     bool lost;        /* the open one can only be rolled back */
     bool set_user_ready;
     bool away;          /* said so in the log */
@@ -307,6 +308,14 @@ answer_to(cx_pg_t *pg, int n, int *good)
 }
 
 
+static int
+send_command(cx_pg_t *pg, const char *text)
+{
+    return PQsendQueryParams(pg->conn, text, 0, NULL, NULL, NULL, NULL, 0) ? 1
+                                                                           : -1;
+}
+
+
 /* Sends what makes the rows of one user visible; returns how many commands, -1
  * if it can't. */
 static int
@@ -331,12 +340,27 @@ send_user(cx_pg_t *pg)
 static int
 send_prologue(cx_pg_t *pg, const cx_statement_t *statement)
 {
-    int n;
+    int n, users;
 
-    n = pg->transaction ? 0 : send_user(pg);
+    n = 0;
 
-    if (n < 0) {
-        return -1;
+    if (pg->opening) {
+        if (send_command(pg, "begin") < 0) {
+            return -1;
+        }
+
+        n++;
+    }
+
+    if (pg->opening || !pg->transaction) {
+        users = send_user(pg);
+
+        if (users < 0) {
+            return -1;
+        }
+
+        n += users;
+        pg->opening = false;
     }
 
     if (!is_prepared(pg, statement)) {
@@ -355,9 +379,7 @@ send_prologue(cx_pg_t *pg, const cx_statement_t *statement)
 static void
 remember(cx_pg_t *pg, const cx_statement_t *statement)
 {
-    if (!pg->transaction) {
-        pg->set_user_ready = true;
-    }
+    pg->set_user_ready = true;
 
     if (!is_prepared(pg, statement) && pg->n_prepared < PREPARED_MAX) {
         pg->prepared[pg->n_prepared++] = statement;
@@ -529,44 +551,40 @@ finish(cx_pg_t *pg, int n, const char *what)
 }
 
 
-static int
-send_command(cx_pg_t *pg, const char *text)
-{
-    return PQsendQueryParams(pg->conn, text, 0, NULL, NULL, NULL, NULL, 0) ? 1
-                                                                           : -1;
-}
-
-
 cx_pg_rc_t
 cx_pg_begin(cx_pg_t *pg)
 {
-    int n;
-    cx_pg_rc_t rc;
-
     if (!connected(pg)) {
         return CX_PG_AWAY;
     }
 
-    n = send_command(pg, "begin");
-
-    if (n > 0) {
-        n = send_user(pg);
-        n = n > 0 ? n + 1 : -1;
-    }
-
     pg->transaction = true;
+    pg->opening = true;
     pg->lost = false;
 
-    rc = finish(pg, n, "begin");
+    return CX_PG_OK;
+}
 
-    if (rc == CX_PG_OK) {
-        pg->set_user_ready = true;
+
+/* The server has never heard of one without a statement. */
+static cx_pg_rc_t
+end_transaction(cx_pg_t *pg, const char *how)
+{
+    cx_pg_rc_t rc;
+
+    if (pg->opening) {
+        rc = CX_PG_OK;
+
+    } else if (pg->conn == NULL) {
+        rc = CX_PG_AWAY;
 
     } else {
-        disconnect(pg, "a transaction can't be opened");
+        rc = finish(pg, send_command(pg, how), how);
     }
 
-    pg->lost = rc != CX_PG_OK;
+    pg->transaction = false;
+    pg->opening = false;
+    pg->lost = false;
 
     return rc;
 }
@@ -575,35 +593,21 @@ cx_pg_begin(cx_pg_t *pg)
 cx_pg_rc_t
 cx_pg_commit(cx_pg_t *pg)
 {
-    cx_pg_rc_t rc;
-
     if (pg->lost) {
         cx_pg_rollback(pg);
         return CX_PG_AWAY;
     }
 
-    rc = connected(pg) ? finish(pg, send_command(pg, "commit"), "commit")
-                       : CX_PG_AWAY;
-    pg->transaction = false;
-    pg->lost = false;
-
-    return rc;
+    return end_transaction(pg, "commit");
 }
 
 
 void
 cx_pg_rollback(cx_pg_t *pg)
 {
-    if (!pg->transaction) {
-        return;
+    if (pg->transaction) {
+        (void) end_transaction(pg, "rollback");
     }
-
-    if (pg->conn != NULL) {
-        (void) finish(pg, send_command(pg, "rollback"), "rollback");
-    }
-
-    pg->transaction = false;
-    pg->lost = false;
 }
 
 

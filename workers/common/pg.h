@@ -4,8 +4,8 @@
  *
  * A query outside a transaction is sent as set_config(user), statement, Sync
  * in one write: it is a transaction of its own, and an error leaves nothing
- * to clean up.  cx_pg_begin() opens an explicit one; queries until
- * cx_pg_commit() belong to it.
+ * to clean up.  cx_pg_begin() opens an explicit one, which goes out with its
+ * first query; queries until cx_pg_commit() belong to it.
  */
 
 #ifndef CX_PG_H
