@@ -447,16 +447,16 @@ ngx_http_cardx_stream_read(ngx_http_request_t *r)
 void
 ngx_http_cardx_stream_write(ngx_http_request_t *r)
 {
-    ngx_event_t              *wev;
+    ngx_connection_t         *c;
     ngx_http_cardx_ctx_t     *ctx;
     ngx_http_cardx_stream_t  *s;
 
     ctx = ngx_http_cardx_get_ctx(r);
     s = ctx->stream;
-    wev = r->connection->write;
+    c = r->connection;
 
-    if (wev->timedout) {
-        r->connection->timedout = 1;
+    if (c->write->timedout) {
+        c->timedout = 1;
         ngx_http_cardx_stream_fail(s, NGX_HTTP_REQUEST_TIME_OUT);
         return;
     }
@@ -466,7 +466,9 @@ ngx_http_cardx_stream_write(ngx_http_request_t *r)
         return;
     }
 
-    if (!s->started || s->busy == NULL) {
+    /* of what filters and TLS have taken over no buffer tells */
+
+    if (!s->started || (s->busy == NULL && !c->buffered && !r->buffered)) {
         return;
     }
 

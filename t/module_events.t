@@ -9,13 +9,17 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Digest::SHA qw(hmac_sha256 sha256);
+use File::Temp ();
 use IO::Select;
 use IO::Socket::INET;
+use IO::Socket::SSL;
 use MIME::Base64 qw(decode_base64url);
+use Socket qw(SOL_SOCKET SO_RCVBUF);
 use Test::More;
 use Time::HiRes qw(time);
 
 use CardxTest::Edge;
+use CardxTest::Port qw(free_port);
 
 my $PATIENCE = 30;
 my $EPOCH = '0123456789abcdef';
@@ -25,10 +29,32 @@ my $worker = IO::Socket::INET->new(Listen => 511, LocalAddr => '127.0.0.1')
     or die "listen: $!";
 my $port = $worker->sockport;
 
-my $edge = CardxTest::Edge->new(http => <<'HTTP', server => <<"END");
+my $certificate = File::Temp->newdir;
+my $tls_port = free_port();
+system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+    . "-subj /CN=edge.example -days 2 -keyout $certificate/key.pem "
+    . "-out $certificate/crt.pem 2>/dev/null") == 0 or die 'openssl';
+
+my $edge = CardxTest::Edge->new(http => <<"HTTP", server => <<"END");
+    server {
+        listen 127.0.0.1:$tls_port ssl sndbuf=4k;
+        ssl_certificate $certificate/crt.pem;
+        ssl_certificate_key $certificate/key.pem;
+        location = /v1/events {
+            cardx_auth on;
+            cardx_events on;
+            cardx_changes /-/changes;
+            cardx_heartbeat 1h;
+        }
+        location = /-/changes {
+            internal;
+            subrequest_output_buffer_size 64k;
+            proxy_pass http://127.0.0.1:$port/changes?\$args;
+        }
+    }
     request_pool_size 512;
-    log_format headers '$host|$http_user_agent|$cookie_a|$cookie_b|'
-        '$http_x_forwarded_for|$http_last';
+    log_format headers '\$host|\$http_user_agent|\$cookie_a|\$cookie_b|'
+        '\$http_x_forwarded_for|\$http_last';
 HTTP
         location = /v1/events {
             access_log headers.log headers;
@@ -117,7 +143,11 @@ sub time_left { int(time) + 600 }
 
 sub ask {
     my ($path, %headers) = @_;
-    my $socket = $edge->connect or die "connect: $!";
+    return ask_over($edge->connect || die("connect: $!"), $path, %headers);
+}
+
+sub ask_over {
+    my ($socket, $path, %headers) = @_;
     print $socket CardxTest::Edge::request_text('GET', $path, \%headers);
     return { socket => $socket, text => '' };
 }
@@ -231,6 +261,22 @@ wake(30);
 answer(asked(), 401);
 ok(heard($stream, sub { $_[0] =~ /\r\n0\r\n\r\n$/ }),
     'whom a worker refuses has no stream any more');
+
+# --- a client that is slow, over TLS ---------------------------------------------
+
+# What does not fit into the socket waits in nginx's buffer for TLS, where no
+# beat helps it on.
+my $tcp = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$tls_port")
+    or die "connect: $!";
+setsockopt $tcp, SOL_SOCKET, SO_RCVBUF, 4096 or die "setsockopt: $!";
+my $slow = ask_over(IO::Socket::SSL->start_SSL($tcp,
+    SSL_verify_mode => SSL_VERIFY_NONE) || die("tls: $SSL_ERROR"),
+    '/v1/events', %mine, 'Last-Event-ID' => "$EPOCH.9");
+answer(asked(), 200, up_to(31, map { sprintf 'slow%03d', $_ } 1 .. 600));
+is(status($slow), 200, 'a stream over TLS');
+ok(heard($slow, sub { $_[0] =~ /"slow600"\}\n\n\r\n/ }),
+    'what its client had no room for is sent as soon as it has');
+close $slow->{socket};
 
 # --- all at once ---------------------------------------------------------------
 
