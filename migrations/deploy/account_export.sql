@@ -133,9 +133,9 @@ CREATE FUNCTION cardx.export_blocks(after text[], page integer)
         LIMIT page;
     END;
 
--- What changed in the user's contacts, in the order of the book.  fields:
--- JSON, what the grants show of the card that the contact follows; live:
--- whether they show any.
+-- What changed in the user's contacts, in the order of the book.  shown_card:
+-- the card that the contact follows, null if the grants show none of it (any
+-- more); fields: JSON, what they show.
 CREATE FUNCTION cardx.export_history(after text[], page integer)
     RETURNS TABLE (name text, contact_id text, what text, changed_at text,
                    changes bytea, shown_card text, fields text)

@@ -572,7 +572,7 @@ BEGIN
 END
 $$;
 
--- Compares a user's book with the next one that is noted.  state: 'done',
+-- Compares a user's book with the next one that is noted.  Returns 'done';
 -- 'none': there is no more; 'busy': somebody is writing one of the entries,
 -- so it is to be done later.  Books are locked in order, and entries without
 -- waiting: who writes one waits for nothing that is held here.

@@ -1,7 +1,6 @@
 -- What is new for a user.  Below `bound` all is decided: what is at or above
--- it comes the next time.  A circle's log joins the user's own in `log`.  What
--- is in sight and at or above xmax came from another database, with a dump: it
--- says nothing of now.
+-- it comes the next time.  What is in sight and at or above xmax came from
+-- another database, with a dump: it says nothing of now.
 
 -- A first reading, by kind and object after $1 and $2: whatever is there; what
 -- changes meanwhile is at or above the bound with which it began.
