@@ -17,10 +17,8 @@ my $t = CardxTest->new->start;
 my $token = $t->register('+8613800004001')->{access_token};
 my $anna = { token => $token };
 
-my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna' } }, $anna);
-my $id = $r->{json}{card_id};
-my $key_id = $t->post("/v1/cards/$id/keys", {}, $anna)->{json}{key_id};
+my $id = $t->card($anna, name => { full => 'Anna' });
+my $key_id = $t->key($anna, $id)->{key_id};
 my $entry = '/v1/contacts/' . $t->post('/v1/contacts', { own => {
     '@type' => 'Card', version => '1.0', name => { full => 'Bela' } } }, $anna)
     ->{json}{contact_id};

@@ -53,9 +53,7 @@ is($t->get("/v1/updates?since=$s->{id}", undef, $token)->{status}, 204,
 
 my $start = $s->{id};
 my $began = time;
-my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna' } }, $token);
-my $card = $r->{json}{card_id};
+my $card = $t->card($token, name => { full => 'Anna' });
 $s->wait_for(count(2));
 is($s->shown, "account:put:$id card:put:$card", 'a change, as it happens');
 cmp_ok(time - $began, '<', 5, 'and not only when asked for');

@@ -19,10 +19,8 @@ use CardxTest;
 my $t = CardxTest->new->start;
 my $me = $t->register('+8613800138000');
 my %auth = (token => $me->{access_token});
-my $card = $t->post('/v1/cards', { name => { full => 'Anna' } }, { %auth })
-    ->{json}{card_id};
-my $key = $t->post("/v1/cards/$card/keys", { ttl => 3600 }, { %auth })
-    ->{json}{key};
+my $card = $t->card(\%auth, name => { full => 'Anna' });
+my $key = $t->key(\%auth, $card)->{key};
 
 sub guess {
     my @alphabet = ('A' .. 'Z', 2 .. 7);
@@ -127,10 +125,8 @@ $t->finish;
 $t = CardxTest->new(refusals => 'rate=1r/s burst=50')->start;
 $me = $t->register('+8613800138000');
 %auth = (token => $me->{access_token});
-$card = $t->post('/v1/cards', { name => { full => 'Anna' } }, { %auth })
-    ->{json}{card_id};
-$key = $t->post("/v1/cards/$card/keys", { ttl => 3600 }, { %auth })
-    ->{json}{key};
+$card = $t->card(\%auth, name => { full => 'Anna' });
+$key = $t->key(\%auth, $card)->{key};
 
 @said = $t->at_once((map { sub { flood(2) } } 1 .. 3), sub { people(2) });
 ($bad, $slowest) = split /\|/, pop @said;

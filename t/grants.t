@@ -20,11 +20,9 @@ my ($anna, $bela, $carl) = map { { token => $who{$_}{access_token} } }
 my $code = sub { $_[0]{json} && $_[0]{json}{code} || '' };
 my $said = sub { "$_[0]{status} " . $code->($_[0]) };
 
-my $id = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna Ito' },
+my $id = $t->card($anna, name => { full => 'Anna Ito' },
     phones => { w => { number => '+4930111' }, h => { number => '+4930222' } },
-    emails => { e => { address => 'anna@example.org' } } },
-    $anna)->{json}{card_id};
+    emails => { e => { address => 'anna@example.org' } });
 $t->put("/v1/cards/$id/media/photo", jpeg(), { %$anna,
     'Content-Type' => 'image/jpeg' });
 $t->patch('/v1/me', { nickname => 'Bel' }, $bela);
@@ -198,9 +196,8 @@ is("/v1/contacts/$r->{json}{contact_id}", $contact, 'in the same contact');
 
 # --- a block is of one card and one holder -----------------------------------
 
-my $other = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Other' } }, $anna)->{json}{card_id};
-my $other_key = $t->post("/v1/cards/$other/keys", {}, $anna)->{json}{key};
+my $other = $t->card($anna, name => { full => 'Other' });
+my $other_key = $t->key($anna, $other)->{key};
 $t->delete("/v1/cards/$id/holders/$who{bela}{user_id}", undef, $anna);
 $r = $t->post('/v1/contacts', { card_id => $other, key => $other_key }, $bela);
 is($r->{status}, 201, 'another card of the same owner can be saved');

@@ -271,9 +271,8 @@ is($said->($t->get("/v1/contacts/export?$_->[0]", undef, $anna)), $_->[1],
 
 # --- a live card in the book -----------------------------------------------
 
-my $card = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Emil Live' }, phones => { p => { number => '+495' } }
-    }, $emil)->{json}{card_id};
+my $card = $t->card($emil, name => { full => 'Emil Live' },
+    phones => { p => { number => '+495' } });
 $t->put("/v1/cards/$card/media/photo", jpeg(), { %$emil,
     'Content-Type' => 'image/jpeg' });
 my $key = $t->post("/v1/cards/$card/keys", {}, $emil)->{json}{key};
@@ -297,8 +296,7 @@ is(counts(import_vcards($anna, $mail)), '1 0 0 0',
 
 # --- who know each other (D5) ----------------------------------------------
 
-$t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Dora Own' } }, $dora);
+$t->card($dora, name => { full => 'Dora Own' });
 my @known = map { "BEGIN:VCARD\nVERSION:3.0\nFN:Known\nTEL:$_\nEND:VCARD\n" }
     '+8613800005004', '+8613800005005';
 import_vcards($emil, $known[0]);

@@ -15,11 +15,9 @@ my $t = CardxTest->new->start;
 my $anna = { token => $t->register('+8613800003001')->{access_token} };
 my $code = sub { $_[0]{json} && $_[0]{json}{code} || '' };
 
-my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna Ito' } }, $anna);
-my $id = $r->{json}{card_id};
+my $id = $t->card($anna, name => { full => 'Anna Ito' });
 my $path = "/v1/cards/$id";
-my $key = $t->post("$path/keys", { ttl => 3600 }, $anna)->{json}{key};
+my $key = $t->key($anna, $id)->{key};
 my $hidden = $t->post("$path/keys", { fields => ['sound'] }, $anna)
     ->{json}{key};
 
@@ -38,7 +36,7 @@ sub fetch {
 
 my $photo = phone_photo();
 like($photo, qr/Telephone Works/, 'a photo as a phone takes it');
-$r = send_medium('photo', 'image/jpeg', $photo);
+my $r = send_medium('photo', 'image/jpeg', $photo);
 is($r->{status}, 201, 'is taken') or diag($r->{body});
 is($r->{json}{revision}, 2, 'as a new revision');
 my $entry = $r->{json}{media}{photo};

@@ -20,10 +20,8 @@ my $reloads = $ENV{CARDX_RELOADS} || 30;
 my $t = CardxTest->new(processes => 2)->start;
 my $anna = $t->register('+8613800000001');
 my $token = $anna->{access_token};
-my $card = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna' } }, { token => $token })->{json}{card_id};
-my $key = $t->post("/v1/cards/$card/keys", { ttl => 3600 },
-    { token => $token })->{json};
+my $card = $t->card({ token => $token }, name => { full => 'Anna' });
+my $key = $t->key({ token => $token }, $card);
 $t->outbox_empty(30);
 
 sub load {

@@ -32,11 +32,9 @@ $t->expect_log(qr/exited on signal 9|terminated by signal 9|SIGKILL/);
 
 my $anna = $t->register('+8613800000001');
 my $token = { token => $anna->{access_token} };
-my $card = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna' } }, $token)->{json}{card_id};
-my $drawn = $t->post("/v1/cards/$card/keys", { ttl => 3600 }, $token)->{json};
-my $revoked = $t->post("/v1/cards/$card/keys", { ttl => 3600 },
-    $token)->{json};
+my $card = $t->card($token, name => { full => 'Anna' });
+my $drawn = $t->key($token, $card);
+my $revoked = $t->key($token, $card);
 
 sub hot {
     my ($when) = @_;

@@ -14,11 +14,10 @@ use Time::HiRes qw(sleep);
 
 my $t = CardxTest->new->start;
 my $anna = { token => $t->register('+8613800007001')->{access_token} };
-my $id = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Anna Ito' } }, $anna)->{json}{card_id};
+my $id = $t->card($anna, name => { full => 'Anna Ito' });
 my $path = "/v1/cards/$id/keys";
 
-sub draw { $t->post($path, { ttl => 3600, @_ }, $anna)->{json} }
+sub draw { $t->key($anna, $id, @_) }
 
 sub name_of {
     my $hash = $t->psql("select encode(key_hash, 'hex') from cardx.card_keys
@@ -104,9 +103,8 @@ my $r = $t->get('/q/' . 'A' x 26, undef, { Accept => 'text/html' });
 is($r->{status}, 404, 'a browser');
 like($r->{body}, qr/^<!DOCTYPE html>.*Ask the person/s, 'is told in a page');
 
-my $dead = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Gone' } }, $anna)->{json}{card_id};
-$key = $t->post("/v1/cards/$dead/keys", {}, $anna)->{json};
+my $dead = $t->card($anna, name => { full => 'Gone' });
+$key = $t->key($anna, $dead);
 is($t->get($key->{url})->{status}, 302, 'a card');
 $t->delete("/v1/cards/$dead", undef, $anna);
 ok($t->wait_for(sub { $t->get($key->{url})->{status} == 404 }),

@@ -16,10 +16,10 @@ use CardxTest;
 
 our @EXPORT_OK = qw(hot_servers);
 
-my $card = { '@type' => 'Card', version => '1.0', uid => 'urn:cardx:bench',
-    name => { full => 'Anna Bench' }, titles => { t => { name => 'Engineer' } },
+my %card = (uid => 'urn:cardx:bench', name => { full => 'Anna Bench' },
+    titles => { t => { name => 'Engineer' } },
     phones => { work => { number => '+86 21 5555 0100' } },
-    notes => { n => { note => 'n' x 1700 } } };
+    notes => { n => { note => 'n' x 1700 } });
 
 # {t, id, key, token, body, etag, fetched, thumbnail, picture, has_updates,
 # server => {name => {url, tls, pid, pids}}}
@@ -27,15 +27,9 @@ sub hot_servers {
     my (@names) = @_;
     my $t = CardxTest->new->start;
     my $token = $t->register('+8613900000001')->{access_token};
-    my $made = $t->post('/v1/cards', $card, { token => $token });
-    die "card: $made->{status} $made->{body}" if $made->{status} != 201;
-
-    my $id = $made->{json}{card_id};
-    my $drawn = $t->post("/v1/cards/$id/keys", { ttl => 86400 },
-        { token => $token });
-    die "key: $drawn->{status} $drawn->{body}" if $drawn->{status} != 201;
-
-    my ($key, $thumbnail) = @{ $drawn->{json} }{qw(key thumbnail)};
+    my $id = $t->card({ token => $token }, %card);
+    my $drawn = $t->key({ token => $token }, $id, ttl => 86400);
+    my ($key, $thumbnail) = @$drawn{qw(key thumbnail)};
     my $fetched = $t->get("/c/$id", undef, { key => $key });
     my $self = { t => $t, id => $id, key => $key, token => $token,
         fetched => $fetched, body => $fetched->{body},

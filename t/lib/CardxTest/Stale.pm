@@ -302,17 +302,15 @@ sub run {
     for my $i (1 .. $n) {
         my $me = $t->register(sprintf '+8613%09d', $$ % 10000 * 100000
             + int(rand 90000) + $i);
-        my $r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
+        my $card = $t->card({ token => $me->{access_token} },
             name => { full => "Person $i" },
-            notes => { n => { note => 'n' x 1500 } } },
-            { token => $me->{access_token} });
-        die "card: $r->{status} $r->{body}" if $r->{status} != 201;
+            notes => { n => { note => 'n' x 1500 } });
 
         my $pid = open my $out, '-|';
         die "fork: $!" unless defined $pid;
         if (!$pid) {
             my $result = eval { work($edges, $options{fetches} / $n,
-                token => $me->{access_token}, card => $r->{json}{card_id},
+                token => $me->{access_token}, card => $card,
                 seconds => $options{seconds}) };
             print $json->encode($result || { error => "$@" });
             close STDOUT;
