@@ -10,7 +10,6 @@ use lib "$FindBin::Bin/lib";
 
 use CardxTest ();
 use CardxTest::Media ();
-use Encode ();
 use Test::More;
 
 # nginx forgets soon, not after ten minutes
@@ -23,10 +22,9 @@ my %anna = (token => $anna->{access_token});
 my %bob = (token => $bob->{access_token});
 my $second = $t->sign_in($phone, $anna->{initial_password}, 'Annas tablet');
 
-my @cards = map { $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => "Anna Zebrastreif $_" },
+my @cards = map { $t->card(\%anna, name => { full => "Anna Zebrastreif $_" },
     emails => { e => { address => "anna$_\@zebra.example" } },
-    phones => { p => { number => $phone } } }, \%anna)->{json}{card_id} } 1, 2;
+    phones => { p => { number => $phone } }) } 1, 2;
 $t->patch('/v1/me', { nickname => 'Zebranna' }, \%anna);
 is($t->put("/v1/cards/$cards[0]/media/photo", CardxTest::Media::jpeg(),
     { %anna, 'Content-Type' => 'image/jpeg' })->{status}, 201, 'a photo');
@@ -60,8 +58,7 @@ $t->put("/v1/contacts/$own/media/photo", CardxTest::Media::png(8, 8),
 $t->post('/v1/contacts', { own => { '@type' => 'Card', version => '1.0',
     name => { full => 'A' }, phones => { p => { number => $phone } } } },
     \%bob);
-$t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Bob first' } }, \%bob);
+$t->card(\%bob, name => { full => 'Bob first' });
 ok($t->wait_for(sub { $t->get("/v1/contacts/$own", undef, \%anna)
     ->{json}{live} }, 20), 'they know each other');
 
@@ -118,8 +115,7 @@ is($t->post('/v1/me/phone', \%to_other, \%bob)->{status}, 429,
 
 # --- nowhere ------------------------------------------------------------------
 
-ok($t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 }, 20),
-    'every effect has happened');
+ok($t->outbox_empty(20), 'every effect has happened');
 
 my @words = ('Zebra', 'zebra.example', $phone, 'Annas tablet',
     $anna->{initial_password}, $drawn->{key});
@@ -184,10 +180,8 @@ is_deeply($t->get('/v1/cards', undef, { token => $again->{access_token} })
 
 # --- Redis away: committed, but not in force ----------------------------------
 
-$r = $t->post('/v1/cards', { '@type' => 'Card', version => '1.0',
-    name => { full => 'Bob' } }, \%bob);
-my $card = $r->{json}{card_id};
-%key = (key => $t->post("/v1/cards/$card/keys", {}, \%bob)->{json}{key});
+my $card = $t->card(\%bob, name => { full => 'Bob' });
+%key = (key => $t->key(\%bob, $card)->{key});
 is($t->get("/c/$card", undef, \%key)->{status}, 200, 'another card');
 $t->signal('redis', 'STOP');
 $r = $t->request('DELETE', '/v1/me', { password => $bob->{initial_password} },
@@ -202,8 +196,7 @@ ok($t->wait_for(sub { $t->get('/v1/me', undef, \%bob)->{status} == 401 }, 20),
 
 # --- the husk goes, too --------------------------------------------------------
 
-ok($t->wait_for(sub { $t->psql('select count(*) from cardx.outbox') == 0 }, 20),
-    'nothing is left to be told');
+ok($t->outbox_empty(20), 'nothing is left to be told');
 $t->psql("update cardx.cards set deleted_at = deleted_at - interval '2 days'
     where deleted_at is not null");
 $t->psql("update cardx.users set erased_at = erased_at - interval '2 days'");

@@ -102,9 +102,7 @@ sub run {
     waitpid $_, 0 for @pids;
     $t->wait_for(sub { $t->ops('GET', '/healthz')->{status} == 200 }, 60)
         or $self->fault('it does not get healthy');
-    $t->wait_for(sub {
-        $t->psql('select count(*) from cardx.outbox') eq '0' }, 90)
-        or $self->fault('the outbox is not emptied');
+    $t->outbox_empty(90) or $self->fault('the outbox is not emptied');
     return $self;
 }
 
