@@ -556,6 +556,8 @@ ngx_int_t ngx_http_cardx_wait(ngx_http_cardx_ctx_t *ctx,
     ngx_http_cardx_reply_pt handler, u_char *command, size_t len);
 ngx_int_t ngx_http_cardx_notice_leaving(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_suspend(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
+ngx_int_t ngx_http_cardx_get_value(ngx_http_cardx_ctx_t *ctx, char *name,
+    size_t len, ngx_http_cardx_reply_pt handler);
 void ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
 
 ngx_int_t ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,

@@ -365,6 +365,29 @@ ngx_http_cardx_suspend(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc)
 }
 
 
+/* ... for a value that the cache may keep, ... */
+
+ngx_int_t
+ngx_http_cardx_get_value(ngx_http_cardx_ctx_t *ctx, char *name, size_t len,
+    ngx_http_cardx_reply_pt handler)
+{
+    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
+    ngx_http_cardx_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(ctx->request, ngx_http_cardx_module);
+
+    ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
+
+    p = ngx_http_cardx_command(command, 2);
+    p = ngx_http_cardx_literal(p, "GET");
+    p = ngx_http_cardx_argument(p, name, len);
+
+    return ngx_http_cardx_suspend(ctx, ngx_http_cardx_wait(ctx, handler,
+                                                           command,
+                                                           p - command));
+}
+
+
 /* ... and of what it waited for, which may have to wait again. */
 
 void

@@ -35,7 +35,6 @@ ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r)
 {
     char                        name[CX_NAME_MAX];
     size_t                      len;
-    u_char                     *p, command[NGX_HTTP_CARDX_COMMAND];
     ngx_int_t                   rc;
     ngx_http_cardx_ctx_t       *ctx;
     ngx_http_cardx_loc_conf_t  *clcf;
@@ -71,16 +70,8 @@ ngx_http_cardx_thumbnail_handler(ngx_http_request_t *r)
 
     len = cx_thumb_name(name, (char *) ctx->id.data);
 
-    ngx_http_cardx_cache_begin(clcf->cache, &ctx->fill, name, len);
-
-    p = ngx_http_cardx_command(command, 2);
-    p = ngx_http_cardx_literal(p, "GET");
-    p = ngx_http_cardx_argument(p, name, len);
-
-    rc = ngx_http_cardx_wait(ctx, ngx_http_cardx_thumbnail_reply, command,
-                             p - command);
-
-    return ngx_http_cardx_suspend(ctx, rc);
+    return ngx_http_cardx_get_value(ctx, name, len,
+                                    ngx_http_cardx_thumbnail_reply);
 }
 
 
