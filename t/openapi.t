@@ -197,7 +197,7 @@ subtest 'another number' => sub {
     my $new = $t->register(number());
     my %new = (token => $new->{access_token});
     my $phone = number();
-    forget_limits();
+    $t->forget_limits;
     call(startPhoneChange => "422 invalid_$_->[0]", \%new, { phone => $phone,
         method => 'sms-down', @$_ }) for ['phone', 'x'], ['method', 'x'];
     my %down = (phone => $phone, method => 'sms-down');
@@ -221,7 +221,7 @@ subtest 'another number' => sub {
 
     my $card_id = call(createCard => 201, \%new, { '@type' => 'Card', version
         => '1.0', phones => { x => { number => $phone } } })->{card_id};
-    forget_limits();
+    $t->forget_limits;
     $started = call(startPhoneChange => 202, \%new, { phone => $PHONE,
         method => 'sms-up' });
     %change = (%new, rebind_id => $started->{rebind_id});
@@ -233,7 +233,7 @@ subtest 'another number' => sub {
         where registration_id = '$started->{rebind_id}'");
     call(verifyPhoneChange => '410 registration_expired', \%change, \%proof);
 
-    forget_limits();
+    $t->forget_limits;
     $phone = number();
     $started = call(startPhoneChange => 202, \%new, { phone => $phone,
         method => 'sms-up' });

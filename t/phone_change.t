@@ -65,11 +65,6 @@ sub card_of {
     return $t->get("/v1/cards/$card_id", undef, $me->{token})->{json};
 }
 
-sub forget_limits {
-    $t->psql("update cardx.registrations set
-        created_at = created_at - interval '2 hours'");
-}
-
 my $true = JSON::PP::true();
 
 
@@ -146,7 +141,7 @@ subtest 'a change, and what the cards show' => sub {
     is("$r->{status} $r->{json}{phone}", "200 $new", 'repeated: the same');
     is(card_of($me, $card_id)->{revision}, $revision, 'without effect');
 
-    forget_limits();
+    $t->forget_limits;
     my $heir = $t->register($old);
     ok($heir->{new_account}, 'the old number is free');
     isnt($heir->{user_id}, $me->{user_id});
@@ -205,7 +200,7 @@ subtest 'what is refused changes nothing' => sub {
         terminal => { name => 'x' } }), 404, 'not_found',
         'it is no registration');
 
-    forget_limits();
+    $t->forget_limits;
     my $number = number();
     $r = $t->post('/v1/registrations', { phone => $number,
         method => 'sms-down' });
@@ -250,14 +245,14 @@ subtest 'a number that another account has' => sub {
     my ($me, $other) = (person(), person());
     my $mine = card($me, phones => { x => { number => $me->{phone} } });
     my $theirs = card($other, phones => { x => { number => $other->{phone} } });
-    forget_limits();
+    $t->forget_limits;
 
     my $r = start($me, $other->{phone});
     my $free = start($me, number());
     $_->{json}{rebind_id} = $_->{json}{expires_at} = '' for $r, $free;
     is_deeply($r->{json}, $free->{json}, 'the start tells nothing');
     ok($t->sms($other->{phone}), 'nor is its code the one that follows');
-    forget_limits();
+    $t->forget_limits;
 
     my ($id, $code) = started($me, $other->{phone});
     is_problem(verify($me, $id, code => $code), 409, 'account_exists',
@@ -273,7 +268,7 @@ subtest 'a number that another account has' => sub {
     is($r->{notices}[0]{kind}, 'phone_lost', 'and is told');
     is(card_of($other, $theirs)->{revision}, 1, 'its cards are as they were');
 
-    forget_limits();
+    $t->forget_limits;
     my $new = number();
     ($id, $code) = started($other, $new);
     $r = verify($other, $id, code => $code);
@@ -286,7 +281,7 @@ subtest 'many at once' => sub {
     # each wants what the other has
     for (1 .. 3) {
         my ($a, $b) = (person(), person());
-        forget_limits();
+        $t->forget_limits;
         my @a = started($a, $b->{phone});
         my @b = started($b, $a->{phone});
         my @status = $t->at_once(
@@ -302,7 +297,7 @@ subtest 'many at once' => sub {
     # two want the same; and one twice
     my ($a, $b, $new) = (person(), person(), number());
     my @a = started($a, $new);
-    forget_limits();
+    $t->forget_limits;
     my @b = started($b, $new);
     my @status = $t->at_once(
         map({ sub { verify($a, $a[0], code => $a[1])->{status} } } 1 .. 3),

@@ -52,11 +52,6 @@ sub verify {
 }
 
 # The number may have another code at once.
-sub forget_limits {
-    $t->psql("update cardx.registrations set
-        created_at = created_at - interval '2 hours'");
-}
-
 # A copy, since Perl would make a JSON number of what was counted with.
 sub other {
     my ($code) = @_;
@@ -187,7 +182,7 @@ subtest 'the language of the SMS' => sub {
 
 
 subtest 'nothing tells who is registered' => sub {
-    forget_limits();
+    $t->forget_limits;
     my @answers = map { start($_) } $PHONE, number();
     for my $r (@answers) {
         $r->{names} = [ sort grep { $_ ne 'date' } keys %{ $r->{headers} } ];
@@ -204,7 +199,7 @@ subtest 'nothing tells who is registered' => sub {
     is($answers[0], '429 rate_limited');
     is($answers[0], $answers[1], 'too often: the same');
 
-    forget_limits();
+    $t->forget_limits;
     for my $phone ($PHONE, number()) {
         my ($id, $code) = started($phone);
         my $r = verify($id, other($code), start_fresh => JSON::PP::true());
@@ -323,7 +318,7 @@ subtest 'one registration, one account' => sub {
 
     # two registrations of one number
     $phone = number();
-    my @started = map { forget_limits(); [ started($phone) ] } 1, 2;
+    my @started = map { $t->forget_limits; [ started($phone) ] } 1, 2;
     my @codes = $t->at_once(map {
         my ($id, $code) = @$_;
         sub { my $r = verify($id, $code); "$r->{status} "
@@ -346,7 +341,7 @@ subtest 'one registration, one account' => sub {
 
 
 subtest 'a number that has an account: its password' => sub {
-    forget_limits();
+    $t->forget_limits;
     my ($id, $code) = started($PHONE);
     is_problem(verify($id, $code), 409, 'account_exists', 'SMS alone');
     is_problem(verify($id, $code, password => 'wrong-one'), 403,
@@ -368,7 +363,7 @@ subtest 'a number that has an account: its password' => sub {
 subtest '... or approval by a terminal' => sub {
     my $stranger = $t->register(number());
     my %mine = (token => $me->{access_token});
-    forget_limits();
+    $t->forget_limits;
     my ($id, $code) = started($PHONE);
 
     is_deeply(me($mine{token})->{approvals}, [],
@@ -417,7 +412,7 @@ subtest '... or approval by a terminal' => sub {
     is($r->{json}{user_id}, $me->{user_id});
     ok(!$r->{json}{new_account});
 
-    forget_limits();
+    $t->forget_limits;
     ($id, $code) = started($PHONE);
     verify($id, $code);
     $approvals = me($mine{token})->{approvals};
@@ -426,7 +421,7 @@ subtest '... or approval by a terminal' => sub {
         204, 'refused');
     is_problem(verify($id, $code), 403, 'approval_refused', 'told so');
 
-    forget_limits();
+    $t->forget_limits;
     ($id, $code) = started($PHONE);
     verify($id, $code);
     $t->psql("update cardx.approvals set expires_at = now()
@@ -438,7 +433,7 @@ subtest '... or approval by a terminal' => sub {
 subtest '... or a fresh start' => sub {
     my $phone = number();
     my $old = $t->register($phone);
-    forget_limits();
+    $t->forget_limits;
     my ($id, $code) = started($phone);
     my $r = verify($id, $code, start_fresh => JSON::PP::true());
     is($r->{status}, 200) or diag($r->{body});

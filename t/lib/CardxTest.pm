@@ -302,6 +302,13 @@ sub register {
     return { phone => $phone, %{ $r->{json} } };
 }
 
+# Proofs of numbers so far do not count any more: others can be started.
+sub forget_limits {
+    my ($self) = @_;
+    $self->psql("update cardx.registrations
+        set created_at = created_at - interval '2 hours'");
+}
+
 # Another terminal of an account.
 sub sign_in {
     my ($self, $phone, $password, $name) = @_;

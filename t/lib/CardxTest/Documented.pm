@@ -18,7 +18,7 @@ use JSON::PP ();
 use Test::More;
 
 our @EXPORT = qw($t %seen %last %unseen about call as_documented refused number
-    forget_limits registration verify wrong for_whom other_methods like_get
+    registration verify wrong for_whom other_methods like_get
     away all_seen);
 
 # What a test can't bring about, and what is shown with one call for all.
@@ -154,15 +154,10 @@ sub call {
 
 my $next = 0;
 sub number { sprintf '+861380000%04d', ++$next }
-sub forget_limits {
-    $t->psql("update cardx.registrations
-        set created_at = created_at - interval '2 hours'");
-}
-
 # A registration that waits for its code: its parameters, and the code.
 sub registration {
     my ($phone) = @_;
-    forget_limits();
+    $t->forget_limits;
     my $started = call(startRegistration => 202, {}, { phone => $phone,
         method => 'sms-down' });
     my ($code) = ($t->sms($phone) // '') =~ /(?<!\d)(\d{6})(?!\d)/;
