@@ -508,6 +508,10 @@ ngx_http_cardx_stream_fail(ngx_http_cardx_stream_t *s, ngx_int_t rc)
 
     /* nothing of this is called any more */
 
+    if (r->connection->read->timer_set) {
+        ngx_del_timer(r->connection->read);
+    }
+
     r->read_event_handler = ngx_http_block_reading;
     r->write_event_handler = ngx_http_request_empty_handler;
 

@@ -77,6 +77,13 @@ HTTP
                 set \$x 1;
             }
         }
+        location = /slow {
+            limit_rate 50;
+            cardx_auth on;
+            cardx_events on;
+            cardx_changes /-/changes;
+            cardx_heartbeat 1s;
+        }
         location = /any {
             satisfy any;
             allow all;
@@ -222,15 +229,19 @@ for my $more (0, 5, 12, 30) {
 
 # --- workers that do not answer as they should ---------------------------------
 
-my $channel = sprintf 'cardx:wake:%02x', (37 * ord($token->{user_id})
-    + 131 * ord substr $token->{user_id}, 1) % 256;
+sub channel {
+    my ($user_id) = @_;
+    return sprintf 'cardx:wake:%02x', (37 * ord($user_id)
+        + 131 * ord substr $user_id, 1) % 256;
+}
 
 # News of which no stream knows what was before.
 sub wake {
     my ($xid) = @_;
     my $before = $xid - 1;
     head($xid + 1);
-    CardxTest::Edge::await(sub { $edge->redis('PUBLISH', $channel,
+    CardxTest::Edge::await(sub { $edge->redis('PUBLISH',
+        channel($token->{user_id}),
         "$EPOCH\n$token->{user_id} $before $xid news put a\n") })
         or die 'nobody listens';
 }
@@ -299,5 +310,22 @@ is(join(' ', map { status($_) } values %streams), join(' ', (200) x 29),
     'all have their streams');
 
 close $_->{socket} for values %streams;
+
+# --- an end that is read slowly ------------------------------------------------
+
+# It takes longer than a beat would.
+my $other = $edge->token;
+$edge->redis('SET', "cardx:head:{$other->{user_id}}", "$EPOCH.10 10");
+$client = ask('/slow', Authorization => "Bearer $other->{token}");
+heard($client, sub { length $_[0] });
+CardxTest::Edge::await(sub { $edge->redis('PUBLISH',
+    channel($other->{user_id}),
+    "$EPOCH\n$other->{user_id} !$other->{terminal}\n") })
+    or die 'nobody listens';
+ok(heard($client, sub { $_[0] =~ /\r\n0\r\n\r\n$/ }), 'a slow end');
+$client->{text} = '';
+print { $client->{socket} } CardxTest::Edge::request_text('GET', '/any', {});
+is(status($client), 401, 'leaves the connection for more');
+
 $edge->finish;
 done_testing;
