@@ -41,8 +41,7 @@ static void ngx_http_cardx_updates_wake(ngx_http_cardx_listener_t *l,
 static void ngx_http_cardx_updates_again(ngx_http_cardx_listener_t *l);
 static void ngx_http_cardx_updates_pass(ngx_http_cardx_listener_t *l);
 static void ngx_http_cardx_updates_read(ngx_http_request_t *r);
-static void ngx_http_cardx_updates_done(ngx_http_cardx_waiter_t *w,
-    ngx_int_t rc);
+static void ngx_http_cardx_updates_leave(ngx_http_cardx_waiter_t *w);
 
 
 static const ngx_http_cardx_listener_calls_t  ngx_http_cardx_updates_calls = {
@@ -201,7 +200,7 @@ ngx_http_cardx_updates_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
                    : ngx_http_cardx_updates_pause(w);
     }
 
-    ngx_http_cardx_updates_done(w, rc);
+    ngx_http_cardx_done(w->ctx, rc);
 }
 
 
@@ -321,15 +320,7 @@ ngx_http_cardx_updates_pause(ngx_http_cardx_waiter_t *w)
 static ngx_int_t
 ngx_http_cardx_updates_worker(ngx_http_cardx_waiter_t *w)
 {
-    ngx_http_request_t  *r;
-
-    r = w->ctx->request;
-
-    ngx_http_cardx_unlisten(&w->listener);
-
-    if (r->connection->read->timer_set && w->wait) {
-        ngx_del_timer(r->connection->read);
-    }
+    ngx_http_cardx_updates_leave(w);
 
     return ngx_http_cardx_fall_back(w->ctx, NGX_HTTP_CARDX_MISS);
 }
@@ -349,12 +340,8 @@ ngx_http_cardx_updates_wake(ngx_http_cardx_listener_t *l, const char *epoch,
     if (wake.terminal_id) {
 
         if (wake.terminal_id == w->ctx->token->terminal_id) {
-            ngx_http_cardx_unlisten(l);
+            ngx_http_cardx_updates_leave(w);
             w->ctx->auth = NGX_HTTP_CARDX_AUTH_REFUSED;
-
-            if (w->ctx->ticket) {
-                ngx_http_cardx_redis_forget(w->ctx->ticket);
-            }
 
             if (ngx_http_cardx_unauthorized(w->ctx->request) != NGX_DONE) {
                 ngx_http_finalize_request(w->ctx->request,
@@ -400,7 +387,7 @@ ngx_http_cardx_updates_again(ngx_http_cardx_listener_t *l)
     rc = ngx_http_cardx_is_heard(l) ? ngx_http_cardx_updates_ask(w)
                                     : ngx_http_cardx_updates_pause(w);
 
-    ngx_http_cardx_updates_done(w, rc);
+    ngx_http_cardx_done(w->ctx, rc);
 
     ngx_http_run_posted_requests(c);
 }
@@ -417,11 +404,7 @@ ngx_http_cardx_updates_pass(ngx_http_cardx_listener_t *l)
     w = (ngx_http_cardx_waiter_t *) l;
     c = w->ctx->request->connection;
 
-    if (w->ctx->ticket) {
-        ngx_http_cardx_redis_forget(w->ctx->ticket);
-    }
-
-    ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_worker(w));
+    ngx_http_cardx_done(w->ctx, ngx_http_cardx_updates_worker(w));
 
     ngx_http_run_posted_requests(c);
 }
@@ -446,31 +429,37 @@ ngx_http_cardx_updates_read(ngx_http_request_t *r)
     ctx = ngx_http_cardx_get_ctx(r);
     w = ctx->waiter;
 
-    if (ctx->ticket) {
-        ngx_http_cardx_redis_forget(ctx->ticket);
-    }
-
     /* what nobody could tell of while it waited is a worker's to know */
 
     if (w->paused || w->missed || !ngx_http_cardx_is_heard(&w->listener)) {
-        ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_worker(w));
+        ngx_http_cardx_done(ctx, ngx_http_cardx_updates_worker(w));
         return;
     }
 
-    ngx_http_cardx_unlisten(&w->listener);
+    ngx_http_cardx_updates_leave(w);
 
-    ngx_http_cardx_updates_done(w, ngx_http_cardx_updates_nothing(ctx));
+    ngx_http_cardx_done(ctx, ngx_http_cardx_updates_nothing(ctx));
 }
 
 
+/* It waits for nothing any more. */
+
 static void
-ngx_http_cardx_updates_done(ngx_http_cardx_waiter_t *w, ngx_int_t rc)
+ngx_http_cardx_updates_leave(ngx_http_cardx_waiter_t *w)
 {
-    if (rc != NGX_BUSY) {
-        ngx_http_cardx_unlisten(&w->listener);
+    ngx_event_t  *rev;
+
+    ngx_http_cardx_unlisten(&w->listener);
+
+    if (w->ctx->ticket) {
+        ngx_http_cardx_redis_forget(w->ctx->ticket);
     }
 
-    ngx_http_cardx_done(w->ctx, rc);
+    rev = w->ctx->request->connection->read;
+
+    if (rev->timer_set && w->wait) {
+        ngx_del_timer(rev);
+    }
 }
 
 
