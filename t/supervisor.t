@@ -80,13 +80,13 @@ sub cardxd {
     return $pid;
 }
 
-# A worker says who it is and waits; TERM ends it.  `die` in the folder makes
-# those it names end at once.
+# A worker says who it is and waits; TERM ends it, once there is no `busy` in
+# the folder.  `die` there makes those it names end at once.
 my $worker = <<'WORKER';
 #!/usr/bin/perl
 use File::Basename;
 my $dir = dirname($0);
-$SIG{TERM} = sub { exit 0 };
+$SIG{TERM} = sub { select undef, undef, undef, 0.02 while -e "$dir/busy"; exit 0 };
 open my $out, '>>', "$dir/started";
 syswrite $out, join(' ', basename($0), @ARGV, -S STDIN ? 'socket' : 'none')
     . "\n";
@@ -178,6 +178,23 @@ ok(!-e "$dir/pids/api-slow-1.pid", 'one less');
 is(sprintf('%o', (stat "$dir/run/fast.sock")[2] & 07777), '600',
     'a socket is changed');
 ok(alive($cardxd), 'cardxd stays');
+
+# one reload after the other, while those before have something to finish
+spew('busy', '');
+my @first = map { pid($_) } @now;
+kill 'HUP', $cardxd;
+ok(wait_for(sub { !grep { my $pid = pid($_);
+    !alive($pid) || grep { $_ == $pid } @first } @now }), 'others run');
+my @second = map { pid($_) } @now;
+kill 'HUP', $cardxd for 1 .. 2;
+sleep 0.5;
+is(scalar(grep { !alive($_) } @first), 0, 'who is busy is not killed for it');
+is_deeply([ map { pid($_) } @now ], \@second, 'the next reload waits');
+unlink "$dir/busy";
+ok(wait_for(sub { !grep { alive($_) } @first, @second }), 'and comes then');
+ok(wait_for(sub { !grep { !alive(pid($_)) } @now }), 'with others');
+unlike(slurp('log'), qr/old workers that did not end are killed/,
+    'and nobody is killed');
 
 # --- the supervisor dies ---------------------------------------------------
 

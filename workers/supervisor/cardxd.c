@@ -32,6 +32,7 @@ typedef struct {
     cx_crew_t *crew;
     cx_crew_t *leaving; /* replaced by a HUP, or NULL */
     int64_t patience;   /* when those who leave are killed */
+    bool reload;        /* was asked for, and is to be done */
 } cx_supervisor_t;
 
 
@@ -131,15 +132,6 @@ cx_supervisor_reload(cx_supervisor_t *s)
     cx_crew_t *crew;
     const char *why;
 
-    /* Two generations at most: the one before the last has had its time. */
-    if (s->leaving != NULL) {
-        cx_crew_stop(s->leaving, SIGKILL);
-        while (s->leaving != NULL) {
-            usleep(10000);
-            cx_supervisor_reap(s);
-        }
-    }
-
     settings = cx_settings_read(NULL, s->path, &why);
     if (settings == NULL) {
         cx_error("settings are kept as they were: %s", why);
@@ -221,12 +213,18 @@ static void
 cx_supervisor_run(cx_supervisor_t *s)
 {
     for (;;) {
+        /* two generations at most: one that leaves finishes what it does */
+        if (s->reload && s->leaving == NULL) {
+            s->reload = false;
+            cx_supervisor_reload(s);
+        }
+
         switch (cx_supervisor_wait(s, cx_supervisor_due(s))) {
         case SIGCHLD:
             cx_supervisor_reap(s);
             break;
         case SIGHUP:
-            cx_supervisor_reload(s);
+            s->reload = true;
             break;
         case SIGTERM:
         case SIGINT:
