@@ -169,30 +169,5 @@ subtest 'books at once, by import' => sub {
 };
 
 
-# What stands there was hashed under another key.
-subtest 'another master key' => sub {
-    my ($a, $b) = map { person() } 1 .. 2;
-    my $id = add($a, 'My B', $b->{phone});
-    add($b, 'My A', $a->{phone});
-    my $before = shows($a, $id, $b, 'they know each other');
-    settled();
-    my $pairs = "select user_id, tag, pair, key_id from cardx.match_entries
-        where user_id in ('$a->{user_id}', '$b->{user_id}') order by 1, 2";
-    my $right = $t->psql($pairs);
-    $t->psql("update cardx.match_entries set key_id = key_id + 1,
-            pair = decode(md5(pair::text), 'hex')
-        where user_id in ('$a->{user_id}', '$b->{user_id}')");
-    isnt($t->psql($pairs), $right, 'under another key');
-    $t->psql('select count(cardx.match_again(user_id)) from cardx.users');
-    ok($t->wait_for(sub { $t->psql($pairs) eq $right }, 30),
-        'fanout hashes it anew');
-    settled();
-    my $after = entry($a, $id);
-    # the thumbnail is drawn when it is
-    delete $_->{thumbnail} for $before, $after;
-    is_deeply($after, $before, 'those who know each other do not notice');
-};
-
-
 $t->finish;
 done_testing;

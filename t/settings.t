@@ -134,6 +134,8 @@ bad('master_key_file', spew('nohex', 'g' x 64),
 bad('master_key_file', spew('open', 'f' x 64, 0644),
     "$dir/open is open to everybody: expected mode 0600 or 0640",
     'a secret for everybody');
+bad('other_master_key_file', spew('long', 'f' x 65),
+    "$dir/long: expected 64 hex digits", 'another key, too long');
 bad('sms_secret_file', spew('empty', "\n"), "$dir/empty is empty",
     'empty secret');
 bad('sms_gateway', 'kannel', 'sms_gateway kannel needs sms_kannel_url, '

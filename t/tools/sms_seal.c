@@ -18,7 +18,7 @@ main(int argc, char **argv)
 {
     size_t len;
     const char *why;
-    unsigned char key[32], *sealed;
+    unsigned char *sealed;
     cx_settings_t *settings;
 
     if (argc != 4) {
@@ -32,10 +32,8 @@ main(int argc, char **argv)
         return 2;
     }
 
-    sealed =
-        cx_derive(settings, "sms", key)
-            ? cx_seal(settings, key, argv[2], argv[3], strlen(argv[3]), &len)
-            : NULL;
+    sealed = cx_master_seal(settings, settings, "sms", argv[2], argv[3],
+                            strlen(argv[3]), &len);
     if (sealed == NULL) {
         fprintf(stderr, "it can't be sealed\n");
         return 1;

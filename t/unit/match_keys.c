@@ -29,12 +29,12 @@ keys_of(TALLOC_CTX *ctx, const cx_settings_t *s, const char *user_id,
         const char *phone, const char *locale)
 {
     size_t len;
-    unsigned char key[32], data_key[32], *wrapped;
+    unsigned char data_key[32], *wrapped;
     cx_match_keys_t *keys;
 
     memset(data_key, user_id[0], sizeof(data_key));
-    assert_true(cx_derive(s, "data-key", key));
-    wrapped = cx_seal(ctx, key, user_id, data_key, sizeof(data_key), &len);
+    wrapped = cx_master_seal(ctx, s, CX_DATA_KEY, user_id, data_key,
+                             sizeof(data_key), &len);
     keys = cx_match_keys(ctx, s, user_id, phone, locale, "1", wrapped, len);
     assert_non_null(keys);
 

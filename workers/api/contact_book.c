@@ -43,7 +43,7 @@ cx_book_open(cx_request_t *r)
     size_t len;
     cx_book_t *book;
     PGresult *result;
-    unsigned char wrap[CX_SECRET_LEN], *wrapped, *key;
+    unsigned char *wrapped, *key;
 
     if (!cx_query(r, &result, &SQL_CONTACT_KEY)) {
         return NULL;
@@ -63,18 +63,14 @@ cx_book_open(cx_request_t *r)
                       cx_pg_text(result, 0, 2), book->region);
     book->rules.data = book->region[0] != '\0' ? book->region : NULL;
     wrapped = cx_pg_bytes(r, result, 0, 0, &len);
-    key = NULL;
 
     if (len == 0) {
         cx_problem_gone(r);
         return NULL;
     }
 
-    if (wrapped != NULL && cx_derive(r->api->settings, "data-key", wrap)) {
-        key = cx_open(book, wrap, r->user_id, wrapped, len, &len);
-    }
-
-    OPENSSL_cleanse(wrap, sizeof(wrap));
+    key = cx_master_open(book, r->api->settings, CX_DATA_KEY, r->user_id,
+                         wrapped, len, &len);
 
     if (key == NULL || len != sizeof(book->key)) {
         cx_alert("the data key of %s can't be opened", r->user_id);

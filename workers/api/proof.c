@@ -78,7 +78,6 @@ sealed_text(cx_request_t *r, const char *sms_id, const char *code)
     size_t len;
     const char *text;
     unsigned char *sealed;
-    unsigned char key[CX_SECRET_LEN];
 
     text = strcmp(cx_language(r), "zh") == 0
                ? talloc_asprintf(r,
@@ -90,10 +89,8 @@ sealed_text(cx_request_t *r, const char *sms_id, const char *code)
                                  "minutes. Tell it to nobody.",
                                  code);
 
-    sealed = cx_derive(r->api->settings, "sms", key)
-                 ? cx_seal(r, key, sms_id, text, strlen(text), &len)
-                 : NULL;
-    OPENSSL_cleanse(key, sizeof(key));
+    sealed = cx_master_seal(r, r->api->settings, "sms", sms_id, text,
+                            strlen(text), &len);
 
     if (sealed == NULL) {
         cx_try_again(r);

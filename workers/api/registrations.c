@@ -130,7 +130,7 @@ make_account(cx_request_t *r, verify_t *v)
     size_t len;
     char *initial;
     unsigned char *wrapped;
-    unsigned char key[CX_SECRET_LEN], data_key[DATA_KEY_LEN];
+    unsigned char data_key[DATA_KEY_LEN];
 
     v->user_id = cx_new_id(r, CX_ID_USER);
     if (v->user_id == NULL) {
@@ -142,12 +142,11 @@ make_account(cx_request_t *r, verify_t *v)
 
     if (cx_random_readable(initial, INITIAL_PASSWORD)
         && (v->hash = cx_password_hash(r, initial)) != NULL
-        && RAND_bytes(data_key, sizeof(data_key)) == 1
-        && cx_derive(r->api->settings, "data-key", key)) {
-        wrapped = cx_seal(r, key, v->user_id, data_key, sizeof(data_key), &len);
+        && RAND_bytes(data_key, sizeof(data_key)) == 1) {
+        wrapped = cx_master_seal(r, r->api->settings, CX_DATA_KEY, v->user_id,
+                                 data_key, sizeof(data_key), &len);
     }
 
-    OPENSSL_cleanse(key, sizeof(key));
     OPENSSL_cleanse(data_key, sizeof(data_key));
 
     if (wrapped == NULL) {

@@ -151,6 +151,79 @@ cx_open(TALLOC_CTX *ctx, const unsigned char *key, const char *about,
 }
 
 
+unsigned char *
+cx_master_seal(TALLOC_CTX *ctx, const cx_settings_t *settings,
+               const char *purpose, const char *about, const void *bytes,
+               size_t len, size_t *sealed_len)
+{
+    unsigned char key[CX_SECRET_LEN], *sealed;
+
+    sealed = cx_derive(settings, purpose, key)
+                 ? cx_seal(ctx, key, about, bytes, len, sealed_len)
+                 : NULL;
+
+    OPENSSL_cleanse(key, sizeof(key));
+
+    return sealed;
+}
+
+
+static unsigned char *
+open_with(TALLOC_CTX *ctx, const unsigned char *master, const char *purpose,
+          const char *about, const unsigned char *sealed, size_t sealed_len,
+          size_t *len)
+{
+    unsigned char key[CX_SECRET_LEN], *text;
+
+    text = cx_derive_from(master, CX_MASTER_KEY, purpose, key)
+               ? cx_open(ctx, key, about, sealed, sealed_len, len)
+               : NULL;
+
+    OPENSSL_cleanse(key, sizeof(key));
+
+    return text;
+}
+
+
+unsigned char *
+cx_master_open(TALLOC_CTX *ctx, const cx_settings_t *settings,
+               const char *purpose, const char *about,
+               const unsigned char *sealed, size_t sealed_len, size_t *len)
+{
+    unsigned char *text;
+
+    text = open_with(ctx, settings->master_key, purpose, about, sealed,
+                     sealed_len, len);
+
+    if (text == NULL && settings->other_master_key_file != NULL) {
+        text = open_with(ctx, settings->other_key, purpose, about, sealed,
+                         sealed_len, len);
+    }
+
+    return text;
+}
+
+
+bool
+cx_master_is_ours(const cx_settings_t *settings, const char *purpose,
+                  const char *about, const unsigned char *sealed,
+                  size_t sealed_len)
+{
+    size_t len;
+    unsigned char *text;
+
+    text = open_with(NULL, settings->master_key, purpose, about, sealed,
+                     sealed_len, &len);
+
+    if (text != NULL) {
+        OPENSSL_cleanse(text, len);
+        talloc_free(text);
+    }
+
+    return text != NULL;
+}
+
+
 char *
 cx_password_hash(TALLOC_CTX *ctx, const char *password)
 {

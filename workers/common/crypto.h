@@ -11,6 +11,9 @@
 
 #include "settings.h"
 
+/* The purpose that users' data keys are wrapped for, about their user's id. */
+#define CX_DATA_KEY "data-key"
+
 /* HMAC-SHA-256 under a key derived from the master key for `purpose` (as
  * "code", "refresh"): for short codes and for successors of tokens.  `out`
  * takes 32 bytes. */
@@ -26,6 +29,21 @@ unsigned char *cx_seal(TALLOC_CTX *ctx, const unsigned char *key,
 unsigned char *cx_open(TALLOC_CTX *ctx, const unsigned char *key,
                        const char *about, const unsigned char *sealed,
                        size_t sealed_len, size_t *len);
+
+/* The same under a key for `purpose` from the master key; open: or from the
+ * other one (other_master_key_file), while one takes the other's place.
+ * is_ours: whether it is the master key's already. */
+unsigned char *cx_master_seal(TALLOC_CTX *ctx, const cx_settings_t *settings,
+                              const char *purpose, const char *about,
+                              const void *bytes, size_t len,
+                              size_t *sealed_len);
+unsigned char *cx_master_open(TALLOC_CTX *ctx, const cx_settings_t *settings,
+                              const char *purpose, const char *about,
+                              const unsigned char *sealed, size_t sealed_len,
+                              size_t *len);
+bool cx_master_is_ours(const cx_settings_t *settings, const char *purpose,
+                       const char *about, const unsigned char *sealed,
+                       size_t sealed_len);
 
 /* A key of 32 bytes for `purpose`, from the master key (HKDF-SHA-256). */
 bool cx_derive(const cx_settings_t *settings, const char *purpose,

@@ -82,7 +82,7 @@ cx_match_keys(TALLOC_CTX *ctx, const cx_settings_t *settings,
 {
     bool ok;
     size_t key_len;
-    unsigned char key[32], *data_key;
+    unsigned char *data_key;
     cx_match_keys_t *keys;
 
     keys = talloc_zero(ctx, cx_match_keys_t);
@@ -99,15 +99,12 @@ cx_match_keys(TALLOC_CTX *ctx, const cx_settings_t *settings,
     cx_account_region(settings, phone, locale, keys->region);
 
     key_len = 0;
-    data_key = cx_derive(settings, "data-key", key)
-                   ? cx_open(keys, key, user_id, wrapped, len, &key_len)
-                   : NULL;
+    data_key = cx_master_open(keys, settings, CX_DATA_KEY, user_id, wrapped,
+                              len, &key_len);
 
     ok = data_key != NULL && set_pair_key(keys, settings)
          && cx_derive_from(data_key, key_len, "match-tag", keys->tag_key)
          && cx_derive_from(data_key, key_len, "match-number", keys->number_key);
-
-    OPENSSL_cleanse(key, sizeof(key));
 
     if (data_key != NULL) {
         OPENSSL_cleanse(data_key, key_len);

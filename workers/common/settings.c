@@ -55,6 +55,7 @@ typedef struct {
 
 static const char cx_path_expected[] = "an absolute path";
 static const char cx_number_expected[] = "a number";
+static const char cx_key_expected[] = "%s: expected 64 hex digits";
 static const char cx_url_expected[] =
     "http:// or https:// and a host, without a closing slash";
 
@@ -85,6 +86,8 @@ static const cx_setting_t cx_table[] = {
       cx_path_expected },
     { "master_key_file", CX_SETTING_PATH, cx_at(master_key_file), NULL, 0, 0,
       cx_path_expected },
+    { "other_master_key_file", CX_SETTING_PATH, cx_at(other_master_key_file),
+      "", 0, 0, cx_path_expected },
     { "socket_group", CX_SETTING_TEXT, cx_at(socket_group), "", 0, 0,
       "the name of a group" },
     { "socket_mode", CX_SETTING_MODE, cx_at(socket_mode), "0660", 0, 0777,
@@ -530,13 +533,39 @@ cx_settings_secret(cx_settings_reader_t *reader, size_t offset,
 }
 
 
+/* A master key's 64 hex digits; a file that is not named has none. */
+static bool
+cx_settings_master(cx_settings_reader_t *reader, size_t offset,
+                   const char *path, unsigned char *key)
+{
+    bool good;
+    char *text;
+
+    if (!cx_settings_secret(reader, offset, path, &text)) {
+        return false;
+    }
+
+    if (text == NULL) {
+        return true;
+    }
+
+    good = strlen(text) == 2 * CX_MASTER_KEY
+           && cx_hex_read(text, CX_MASTER_KEY, key) == 0;
+    explicit_bzero(text, strlen(text));
+    talloc_free(text);
+
+    return good
+           || cx_settings_fail(reader, cx_settings_where(reader, offset),
+                               cx_key_expected, path);
+}
+
+
 static bool
 cx_settings_keys(cx_settings_reader_t *reader)
 {
-    static const char expected[] = "%s: expected 64 hex digits";
-    cx_settings_t *settings = reader->settings;
-    char *text;
     bool good;
+    char *text;
+    cx_settings_t *settings = reader->settings;
 
     if (!cx_settings_secret(reader, cx_at(id_key_file), settings->id_key_file,
                             &text)) {
@@ -549,27 +578,14 @@ cx_settings_keys(cx_settings_reader_t *reader)
     if (!good) {
         return cx_settings_fail(reader,
                                 cx_settings_where(reader, cx_at(id_key_file)),
-                                expected, settings->id_key_file);
+                                cx_key_expected, settings->id_key_file);
     }
 
-    if (!cx_settings_secret(reader, cx_at(master_key_file),
-                            settings->master_key_file, &text)) {
-        return false;
-    }
-
-    good =
-        strlen(text) == 2 * sizeof(settings->master_key)
-        && cx_hex_read(text, sizeof(settings->master_key), settings->master_key)
-               == 0;
-    explicit_bzero(text, strlen(text));
-    talloc_free(text);
-    if (!good) {
-        return cx_settings_fail(
-            reader, cx_settings_where(reader, cx_at(master_key_file)), expected,
-            settings->master_key_file);
-    }
-
-    return true;
+    return cx_settings_master(reader, cx_at(master_key_file),
+                              settings->master_key_file, settings->master_key)
+           && cx_settings_master(reader, cx_at(other_master_key_file),
+                                 settings->other_master_key_file,
+                                 settings->other_key);
 }
 
 
@@ -678,8 +694,8 @@ cx_settings_read(TALLOC_CTX *ctx, const char *path, const char **why)
 
     if (!cx_settings_lines(&reader, text) || !cx_settings_presets(&reader)
         || !cx_settings_whole(&reader)) {
-        explicit_bzero(&reader.settings->master_key,
-                       sizeof(reader.settings->master_key));
+        explicit_bzero(reader.settings->master_key, CX_MASTER_KEY);
+        explicit_bzero(reader.settings->other_key, CX_MASTER_KEY);
         talloc_free(reader.settings);
         return NULL;
     }

@@ -14,6 +14,8 @@
 
 #include "cx_id.h"
 
+#define CX_MASTER_KEY 32 /* bytes: AES-256 */
+
 typedef struct {
     /* as the file says */
     char *public_url;        /* https://host[:port], without a closing slash */
@@ -31,8 +33,9 @@ typedef struct {
     char *redis_password_file; /* or NULL */
     char *id_key_file;
     char *master_key_file;
-    char *socket_group; /* of the FastCGI sockets: nginx's; or NULL */
-    int socket_mode;    /* their permissions */
+    char *other_master_key_file; /* NULL: there is none */
+    char *socket_group;          /* of the FastCGI sockets: nginx's; or NULL */
+    int socket_mode;             /* their permissions */
     int socket_backlog; /* connections that wait; more are refused: 503 */
     int workers_fast;
     int workers_slow;
@@ -55,8 +58,9 @@ typedef struct {
 
     /* made from them when the file is read */
     cx_id_key_t id_key;
-    unsigned char master_key[32]; /* AES-256: wraps data keys, see crypto.h */
-    char *redis_password;         /* or NULL */
+    unsigned char master_key[CX_MASTER_KEY]; /* see crypto.h */
+    unsigned char other_key[CX_MASTER_KEY];  /* if there is such a file */
+    char *redis_password;                    /* or NULL */
     char *sms_kannel_password;
     char *sms_secret;
 } cx_settings_t;

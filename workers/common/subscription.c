@@ -113,18 +113,8 @@ unsigned char *
 cx_subscription_seal(TALLOC_CTX *ctx, const cx_settings_t *settings,
                      const cx_subscription_t *subscription, size_t *len)
 {
-    unsigned char *sealed, key[CX_SECRET_LEN];
-
-    sealed = NULL;
-
-    if (cx_derive(settings, PURPOSE, key)) {
-        sealed = cx_seal(ctx, key, PURPOSE, subscription,
-                         FIXED + strlen(subscription->endpoint), len);
-    }
-
-    OPENSSL_cleanse(key, sizeof(key));
-
-    return sealed;
+    return cx_master_seal(ctx, settings, PURPOSE, PURPOSE, subscription,
+                          FIXED + strlen(subscription->endpoint), len);
 }
 
 
@@ -132,16 +122,10 @@ cx_subscription_t *
 cx_subscription_open(TALLOC_CTX *ctx, const cx_settings_t *settings,
                      const unsigned char *sealed, size_t len)
 {
-    unsigned char *bytes, key[CX_SECRET_LEN];
+    unsigned char *bytes;
     cx_subscription_t *subscription;
 
-    bytes = NULL;
-
-    if (cx_derive(settings, PURPOSE, key)) {
-        bytes = cx_open(ctx, key, PURPOSE, sealed, len, &len);
-    }
-
-    OPENSSL_cleanse(key, sizeof(key));
+    bytes = cx_master_open(ctx, settings, PURPOSE, PURPOSE, sealed, len, &len);
 
     if (bytes == NULL || len < FIXED || len > FIXED + CX_ENDPOINT_MAX) {
         return NULL;

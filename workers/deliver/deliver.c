@@ -23,7 +23,6 @@ typedef struct {
     const cx_settings_t *settings;
     cx_pg_t *pg;
     cx_gateway_t gateway;
-    unsigned char key[32];
 } deliver_t;
 
 
@@ -58,7 +57,8 @@ send_sms(deliver_t *d, TALLOC_CTX *ctx, const char *sms_id, PGresult *row)
 
     to = cx_pg_text(row, 0, 1);
     sealed = cx_pg_bytes(ctx, row, 0, 2, &sealed_len);
-    text = cx_open(ctx, d->key, sms_id, sealed, sealed_len, &len);
+    text = cx_master_open(ctx, d->settings, "sms", sms_id, sealed, sealed_len,
+                          &len);
 
     if (text == NULL) {
         cx_error("sms %s: its text can't be opened: another master key?",
@@ -123,9 +123,8 @@ main(int argc, char **argv)
     d.gateway = strcmp(settings->sms_gateway, "kannel") == 0 ? cx_gateway_kannel
                                                              : cx_gateway_log;
 
-    if (!cx_derive(settings, "sms", d.key)
-        || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        cx_error("OpenSSL or libcurl can't be used");
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        cx_error("libcurl can't be used");
         return 1;
     }
 
@@ -142,7 +141,6 @@ main(int argc, char **argv)
 
     code = cx_outbox_run(&outbox);
 
-    OPENSSL_cleanse(d.key, sizeof(d.key));
     curl_global_cleanup();
     talloc_free(settings);
 

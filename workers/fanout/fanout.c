@@ -1,11 +1,12 @@
 /*
- * cardx-fanout SETTINGS [rebuild | check]: keeps the projection true: brings
- * what the outbox asks for, builds it again when Redis has lost it, and once
- * a while deletes from PostgreSQL what has had its time
+ * cardx-fanout SETTINGS [rebuild | check | rewrap]: keeps the projection true:
+ * brings what the outbox asks for, builds it again when Redis has lost it, and
+ * once a while deletes from PostgreSQL what has had its time
  * (docs/projection.md).
  *
  * With `rebuild` it empties Redis, builds the projection, and exits; with
- * `check` it compares it with PostgreSQL.
+ * `check` it compares it with PostgreSQL; with `rewrap` it has another master
+ * key take the place of the one before.
  */
 
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #include "outbox.h"
 #include "process.h"
 #include "rebuild.h"
+#include "rewrap.h"
 #include "scans.h"
 #include "tell.h"
 
@@ -389,9 +391,12 @@ main(int argc, char **argv)
     } else if (argc == 3 && strcmp(argv[2], "check") == 0) {
         code = cx_check(&f.p);
 
+    } else if (argc == 3 && strcmp(argv[2], "rewrap") == 0) {
+        code = cx_rewrap(&f.p);
+
     } else {
-        fprintf(stderr,
-                "usage: cardx-fanout SETTINGS-FILE [rebuild | check]\n");
+        fprintf(stderr, "usage: cardx-fanout SETTINGS-FILE "
+                        "[rebuild | check | rewrap]\n");
         code = 2;
     }
 
