@@ -640,6 +640,10 @@ ngx_http_cardx_stream_take(ngx_http_cardx_stream_t *s)
 
     ngx_http_cardx_end_turn(&s->listener);
 
+    /* whether the client has left meanwhile */
+
+    ngx_post_event(s->ctx->request->connection->read, &ngx_posted_events);
+
     if (s->failed) {
         goto failed;
     }

@@ -411,15 +411,22 @@ ngx_http_cardx_stream_read(ngx_http_request_t *r)
 
     rev = r->connection->read;
 
+    ctx = ngx_http_cardx_get_ctx(r);
+    s = ctx->stream;
+
     if (!rev->timedout) {
-        ngx_http_test_reading(r);
+
+        /* a worker that has been asked is not spared: the turn is kept, else
+         * who comes and leaves would fill the queue */
+
+        if (s->sr == NULL) {
+            ngx_http_test_reading(r);
+        }
+
         return;
     }
 
     rev->timedout = 0;
-
-    ctx = ngx_http_cardx_get_ctx(r);
-    s = ctx->stream;
 
     if (ngx_time() >= s->expires) {
         ngx_http_cardx_stream_end(s);

@@ -15,6 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 use CardxTest;
+use CardxTest::H2;
 
 my $t = CardxTest->new->start;
 my $me = $t->register('+8613800138000');
@@ -181,6 +182,24 @@ my $call = asked($other);
 $t->signal($_, 'CONT') for @workers;
 is(answered($call), 200, 'another one is answered');
 is(scalar(grep { answered($_) ne '200' } @calls), 0, 'and so are all of them');
+
+# who leaves at once leaves the call in the workers' queue
+for my $path ('/v1/me', '/v1/events') {
+    $t->signal($_, 'STOP') for @workers;
+    my $http2 = CardxTest::H2->connect($t) or die 'no HTTP/2';
+    for (1 .. 60) {
+        my $stream = $http2->get($path, 'last-event-id', 'x',
+            authorization => "Bearer $me->{access_token}");
+        CardxTest::H2::pump(0.02, $http2);
+        $http2->reset($stream);
+    }
+    $call = asked($other);
+    # it must have come to the queue before that moves on
+    sleep 0.3;
+    $t->signal($_, 'CONT') for @workers;
+    is(answered($call), 200, "resets of $path: another one is answered");
+    $http2->over;
+}
 
 $t->finish;
 done_testing;
