@@ -69,11 +69,13 @@ static ngx_http_cardx_caller_t *ngx_http_cardx_caller(ngx_http_request_t *r,
     ngx_http_cardx_call_t *call);
 static void ngx_http_cardx_call_event(ngx_event_t *ev);
 static void ngx_http_cardx_call_unqueue(ngx_http_cardx_call_t *call);
+static ngx_int_t ngx_http_cardx_call_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_cardx_call_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 
 
-static ngx_http_output_body_filter_pt  ngx_http_next_body_filter;
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
 
 
 /* cardx_calls user=8 network=16 [pool=] [waiting=1000] [timeout=10s] | off */
@@ -172,6 +174,9 @@ ngx_http_cardx_calls_init(ngx_conf_t *cf, ngx_http_cardx_main_conf_t *mcf)
 
     *h = ngx_http_cardx_calls_handler;
 
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_cardx_call_header_filter;
+
     ngx_http_next_body_filter = ngx_http_top_body_filter;
     ngx_http_top_body_filter = ngx_http_cardx_call_body_filter;
 
@@ -204,10 +209,10 @@ ngx_http_cardx_calls_handler(ngx_http_request_t *r)
 
     switch (ctx->call->state) {
 
+    case NGX_HTTP_CARDX_CALL_READING: /* a body that could not be read */
     case NGX_HTTP_CARDX_CALL_READ:
         return ngx_http_cardx_call_enter(r, ctx->call);
 
-    case NGX_HTTP_CARDX_CALL_READING:
     case NGX_HTTP_CARDX_CALL_WAITING:
         return NGX_AGAIN;
 
@@ -277,7 +282,7 @@ ngx_http_cardx_call_enter(ngx_http_request_t *r, ngx_http_cardx_call_t *call)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (caller->running < call->places) {
+    if (caller->nwaiting == 0 && caller->running < call->places) {
         caller->running++;
 
         call->caller = caller;
@@ -334,12 +339,15 @@ ngx_http_cardx_caller(ngx_http_request_t *r, ngx_http_cardx_call_t *call)
 
     s.data = name;
 
-    /* a token that Redis does not know has a right tag all the same */
+    /*
+     * a token that Redis does not know has a right tag all the same, but may
+     * be an old one that the user has lost: those have places of their own
+     */
 
     if (ctx->auth == NGX_HTTP_CARDX_AUTH_VERIFIED
         || ctx->auth == NGX_HTTP_CARDX_AUTH_UNKNOWN)
     {
-        name[0] = 'u';
+        name[0] = (ctx->auth == NGX_HTTP_CARDX_AUTH_VERIFIED) ? 'u' : 't';
         ngx_memcpy(&name[1], ctx->token->user_id, CX_ID_LEN);
 
         s.len = 1 + CX_ID_LEN;
@@ -461,20 +469,22 @@ ngx_http_cardx_call_end(ngx_http_cardx_call_t *call)
 
     call->state = NGX_HTTP_CARDX_CALL_DONE;
 
-    if (!ngx_queue_empty(&caller->waiting)) {
+    /* more than one, if the first needs more to be free than others do */
+
+    while (!ngx_queue_empty(&caller->waiting)) {
         q = ngx_queue_head(&caller->waiting);
         next = ngx_queue_data(q, ngx_http_cardx_call_t, queue);
 
-        if (caller->running < next->places) {
-            ngx_http_cardx_call_unqueue(next);
-
-            next->state = NGX_HTTP_CARDX_CALL_RUNNING;
-            caller->running++;
-
-            ngx_post_event(&next->event, &ngx_posted_events);
+        if (caller->running >= next->places) {
+            return;
         }
 
-        return;
+        ngx_http_cardx_call_unqueue(next);
+
+        next->state = NGX_HTTP_CARDX_CALL_RUNNING;
+        caller->running++;
+
+        ngx_post_event(&next->event, &ngx_posted_events);
     }
 
     if (caller->running == 0) {
@@ -493,22 +503,44 @@ ngx_http_cardx_call_end(ngx_http_cardx_call_t *call)
  */
 
 static ngx_int_t
+ngx_http_cardx_call_header_filter(ngx_http_request_t *r)
+{
+    ngx_int_t              rc;
+    ngx_http_cardx_ctx_t  *ctx;
+
+    rc = ngx_http_next_header_filter(r);
+
+    if (r->header_only) {
+        ctx = ngx_http_cardx_get_ctx(r);
+
+        if (ctx && ctx->call) {
+            ngx_http_cardx_call_end(ctx->call);
+        }
+    }
+
+    return rc;
+}
+
+
+static ngx_int_t
 ngx_http_cardx_call_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
     ngx_chain_t           *cl;
     ngx_http_cardx_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_cardx_module);
+    for (cl = in; cl; cl = cl->next) {
 
-    if (ctx && ctx->call) {
-
-        for (cl = in; cl; cl = cl->next) {
-
-            if (cl->buf->last_buf) {
-                ngx_http_cardx_call_end(ctx->call);
-                break;
-            }
+        if (!cl->buf->last_buf) {
+            continue;
         }
+
+        ctx = ngx_http_cardx_get_ctx(r);
+
+        if (ctx && ctx->call) {
+            ngx_http_cardx_call_end(ctx->call);
+        }
+
+        break;
     }
 
     return ngx_http_next_body_filter(r, in);

@@ -60,6 +60,26 @@ my $edge = CardxTest::Edge->new(
             cardx_calls user=1 network=1;
             proxy_pass http://127.0.0.1:_PORT_;
         }
+        location /single/ {
+            cardx_calls user=1 network=1;
+            cardx_auth on;
+            proxy_pass http://127.0.0.1:_PORT_;
+        }
+        location /broken/ {
+            cardx_auth on;
+            proxy_pass http://127.0.0.1:_PORT_;
+            error_page 400 /broken/page;
+        }
+        location /linger/ {
+            cardx_auth on;
+            proxy_pass http://127.0.0.1:_PORT_;
+            lingering_timeout 60s;
+            lingering_time 60s;
+        }
+        location /file/ {
+            internal;
+            alias ./;
+        }
         location = /v1/updates {
             cardx_auth on;
             cardx_updates on;
@@ -106,11 +126,11 @@ sub take {
 sub none { return !IO::Select->new($worker)->can_read(0.1) }
 
 sub reply {
-    my ($call, $status, $body) = @_;
+    my ($call, $status, $body, $header) = @_;
     $body //= 'done';
     my $socket = $call->{socket};
     print $socket "HTTP/1.0 $status X\r\nContent-Length: "
-        . length($body) . "\r\n\r\n$body";
+        . length($body) . "\r\n" . ($header // '') . "\r\n$body";
     close $socket;
 }
 
@@ -266,12 +286,69 @@ my $r = CardxTest::Edge::read_response($slow[0], 'GET');
 is(length($r->{body}), 16 << 20, 'and are whole');
 close $_ for @slow;
 
+CardxTest::Edge::write_file($edge->dir . '/large', 'x' x (16 << 20));
+@slow = map { call("/call/$_", $anna) } 1 .. 3;
+reply(take(), 200, '', "X-Accel-Redirect: /file/large\r\n") for @slow;
+$next = call('/call/next', $anna);
+is(take()->{path}, '/call/next', 'nor do files that take their place') or die;
+close $_ for $next, @slow;
+
+# what comes behind a request is read, and thrown away, after the answer
+@slow = map {
+    my $socket = call("/linger/$_", $anna, method => 'HEAD');
+    print $socket 'more';
+    $socket;
+} 1 .. 3;
+reply(take(), 200) for @slow;
+$next = call('/call/next', $anna);
+is(take()->{path}, '/call/next', 'nor do answers that are a head only') or die;
+close $_ for $next, @slow;
+
 # --- more than one location ------------------------------------------------
 
 my $again = call('/again/', $anna);
 reply(take(), 404);
 reply(take(), 200);
 is(answer_of($again), 200, 'an internal redirect keeps its place');
+
+my $broken = call('/broken/', $anna, method => 'POST',
+    headers => { 'Transfer-Encoding' => 'chunked' });
+print $broken "no size\r\n";
+my $page = take();
+is($page->{path}, '/broken/page', 'the page of a body that can not be read');
+reply($page, 200);
+is(answer_of($broken), 400, 'is answered');
+
+# where fewer places are, one has to wait for more of those that run
+($running, $at_work) = fill($anna);
+my ($single) = makes_wait(1, sub { call('/single/', $anna) });
+reply(shift @$at_work, 200) for 1 .. 2;
+is(join(' ', map { answer_of(shift @$running) } 1 .. 2), '200 200',
+    'two of three are done');
+my @behind = makes_wait(2, sub { map { call("/call/$_", $anna) } 1 .. 2 });
+ok(none(), 'nobody overtakes who waits for all three');
+close $single;
+@taken = map { take() } 1 .. 2;
+is(join(' ', sort map { $_->{path} } @taken), '/call/1 /call/2',
+    'who leaves lets all pass that can');
+is(drain([@$running, @behind], [@$at_work, @taken]), '200 200 200',
+    'answered');
+
+# a token that Redis has forgotten may be one that the user has lost
+my $name = "cardx:token:{$anna->{user_id}}:$anna->{name}";
+my $expires = $edge->redis('GET', $name);
+$edge->redis('DEL', $name);
+($running, $at_work) = fill($anna);
+my ($lost) = makes_wait(1, sub { call('/call/lost', $anna) });
+$edge->redis('SET', $name, $expires);
+$next = call('/call/next', $anna);
+push @$at_work, take();
+is($at_work->[-1]{user}, $anna->{user_id},
+    'a token that is known waits for none that is not');
+reply(shift @$at_work, 200);
+push @$at_work, take();
+is(drain([@$running, $next, $lost], $at_work), '200 200 200 200 200',
+    'all are answered');
 
 $edge->redis('SET', "cardx:head:{$anna->{user_id}}", 'abc 5');
 ($running, $at_work) = fill($anna);
