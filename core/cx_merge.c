@@ -1,7 +1,6 @@
 #include "cx_merge.h"
 #include "cx_buf.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* One merge at work; everything belongs to `out`. */
@@ -223,21 +222,67 @@ put_live(merge_t *m, cx_json_t *items, const char *property, const char *id,
 }
 
 
+/* The name of an item, or one like it that is free; ids are of 255 characters
+ * at most (RFC 9553, 1.4.1). */
+static char *
+free_name(TALLOC_CTX *ctx, const cx_json_t *items, const cx_json_t *own,
+          const char *name)
+{
+    unsigned n;
+    char *id;
+    size_t len;
+
+    len = strlen(name);
+
+    if (len > 240) {
+        for (len = 240; ((unsigned char) name[len] & 0xC0) == 0x80; len--) {
+            /* void */
+        }
+    }
+
+    id = cx_must(talloc_strdup(ctx, name));
+
+    for (n = 2; cx_json_get(items, id) != NULL || cx_json_get(own, id) != NULL;
+         n++) {
+        talloc_free(id);
+        id = cx_must(talloc_asprintf(ctx, "%.*s-%u", (int) len, name, n));
+    }
+
+    return id;
+}
+
+
 static void
 add_live(merge_t *m, cx_json_t *items, const char *property,
          const cx_json_t *own, const cx_json_t *item)
 {
-    unsigned n;
-    char id[300];
+    char *id;
 
-    snprintf(id, sizeof(id), "%s", item->name);
+    id = free_name(m->out, items, own, item->name);
+    put_live(m, items, property, id, item);
+    talloc_free(id);
+}
 
-    for (n = 2; cx_json_get(items, id) != NULL || cx_json_get(own, id) != NULL;
-         n++) {
-        snprintf(id, sizeof(id), "%.240s-%u", item->name, n);
+
+/* What a name says who or what it is of, as relatedTo (RFC 9553, 2.1.8): the
+ * name is the place, too. */
+static void
+merge_named(merge_t *m, const char *property, const cx_json_t *live)
+{
+    size_t i;
+    cx_json_t *items;
+
+    items = cx_json_get(m->out, property);
+
+    if (items == NULL) {
+        items = cx_json_put(m->out, property, cx_json_object(m->out));
     }
 
-    put_live(m, items, property, id, item);
+    for (i = 0; i < live->n; i++) {
+        if (!is_pinned(m, property, live->items[i]->name)) {
+            put_live(m, items, property, live->items[i]->name, live->items[i]);
+        }
+    }
 }
 
 
@@ -396,6 +441,10 @@ merge_property(merge_t *m, const cx_json_t *live)
     if (own == NULL && !cx_is_items(live)) {
         cx_json_put(m->out, property, cx_json_copy(m->out, live));
         cx_json_put(m->moved, property, cx_json_string(m->moved, property));
+
+    } else if (strcmp(property, "relatedTo") == 0 && cx_is_items(live)
+               && (own == NULL || own->type == CX_JSON_OBJECT)) {
+        merge_named(m, property, live);
 
     } else if ((own == NULL || cx_is_items(own) || own->n == 0)
                && cx_is_items(live)) {

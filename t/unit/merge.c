@@ -110,6 +110,16 @@ static const rule_t places[] = {
       "{\"phones\":{\"a\":{\"number\":\"1\"}}}",
       "{\"phones\":{\"x\":{\"number\":\"2\"}}}", "[\"phones/a\"]",
       "{\"phones\":{\"a\":{\"number\":\"1\"}}}" },
+    { "who is related is told by the name: another one is another person",
+      "{\"relatedTo\":{\"u:a\":{\"relation\":{\"friend\":true}},\"u:b\":"
+      "{\"relation\":{\"friend\":true}},\"u:p\":{\"relation\":{}}}}",
+      "{\"relatedTo\":{\"u:b\":{\"relation\":{\"spouse\":true}},\"u:c\":"
+      "{\"relation\":{\"friend\":true}},\"u:p\":{\"relation\":{\"kin\":"
+      "true}}}}",
+      "[\"relatedTo/u:p\"]",
+      "{\"relatedTo\":{\"u:a\":{\"relation\":{\"friend\":true}},\"u:b\":"
+      "{\"relation\":{\"spouse\":true}},\"u:c\":{\"relation\":{\"friend\":"
+      "true}},\"u:p\":{\"relation\":{}}}}" },
     { "keywords of both", "{\"keywords\":{\"a\":true}}",
       "{\"keywords\":{\"b\":true}}", NULL,
       "{\"keywords\":{\"a\":true,\"b\":true}}" },
@@ -222,6 +232,36 @@ test_not_shown(void **state)
 }
 
 
+/* Items of properties that nobody knows may have any names: they are kept
+ * whole, or cut between characters. */
+static void
+test_long_names(void **state)
+{
+    char name[604] = "x", *text;
+    cx_json_t *own, *live, *shown, *items;
+
+    while (strlen(name) < 600) {
+        strcat(name, "\xE2\x82\xAC");
+    }
+
+    text =
+        talloc_asprintf(*state, "{\"x.org:a\":{\"%s\":{\"v\":\"1\"}}}", name);
+    live = unit_json(*state, text);
+    shown = cx_merge(*state, NULL, unit_json(*state, "{}"), live, NULL);
+    assert_true(cx_json_same(shown, live));
+
+    text = talloc_asprintf(
+        *state, "{\"x.org:a\":{\"%s\":{\"v\":\"2\",\"label\":\"l\"}}}", name);
+    own = unit_json(*state, text);
+    shown = cx_merge(*state, NULL, own, live, NULL);
+    items = cx_json_get(shown, "x.org:a");
+    assert_int_equal(items->n, 2);
+    assert_string_equal(items->items[0]->name, name);
+    assert_int_equal(strlen(items->items[1]->name), 240);
+    unit_json(*state, cx_json_write(*state, shown, NULL));
+}
+
+
 static bool
 last_digits(void *data, const char *text, char out[CX_NUMBER_SIZE])
 {
@@ -302,8 +342,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        UNIT(test_equal),   UNIT(test_places),  UNIT(test_not_shown),
-        UNIT(test_numbers), UNIT(test_changes), UNIT(test_words)
+        UNIT(test_equal),     UNIT(test_places),  UNIT(test_not_shown),
+        UNIT(test_numbers),   UNIT(test_changes), UNIT(test_words),
+        UNIT(test_long_names)
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
