@@ -283,8 +283,11 @@ cx_accept_language(const char *header, size_t len, const char *language)
     any = 0;
 
     for (position = 0; next_range(&rest, &range); position += position < 99) {
-        /* who lists two languages without a weight means the first */
-        range.quality = range.quality * 100 - position;
+        /* who lists two languages without a weight means the first; one
+         * without any weight is not wanted, whatever else is */
+        if (range.quality > 0) {
+            range.quality = range.quality * 100 - position;
+        }
 
         if (same(&range.name, "*")) {
             any = range.quality;

@@ -94,12 +94,50 @@ test_several(void **state)
 }
 
 
+/* How much of each language is wanted */
+static void
+test_languages(void **state)
+{
+    static const struct {
+        const char *header;
+        bool en, zh; /* wanted at all */
+        int more;    /* 1: en is wanted more than zh; -1: less; 0: the same */
+    } cases[] = {
+        { "", false, false, 0 },
+        { "en", true, false, 1 },
+        { "zh-CN, en", true, true, -1 },
+        { "en;q=0.5, zh;q=0.6", true, true, -1 },
+        { "en, *", true, true, 1 },
+        { "*", true, true, 0 },
+        { "fr, zh;q=0, *;q=0.5", true, false, 1 },
+        { "fr, en;q=0, zh;q=0", false, false, 0 },
+        { "zh;q=0, en;q=0.001", true, false, 1 },
+        { "zhx, en-", true, false, 1 },
+    };
+    size_t i;
+    int en, zh;
+
+    (void) state;
+
+    for (i = 0; i < N_OF(cases); i++) {
+        en = cx_accept_language(cases[i].header, strlen(cases[i].header), "en");
+        zh = cx_accept_language(cases[i].header, strlen(cases[i].header), "zh");
+
+        if ((en > 0) != cases[i].en || (zh > 0) != cases[i].zh
+            || (en > zh) - (en < zh) != cases[i].more) {
+            fail_msg("%s: en %d, zh %d", cases[i].header, en, zh);
+        }
+    }
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(test_chosen),
         UNIT(test_several),
+        UNIT(test_languages),
     };
 
     cmocka_set_message_output(CM_OUTPUT_TAP);
