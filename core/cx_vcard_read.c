@@ -1,4 +1,4 @@
-#include "cx_jscontact.h"
+#include "cx_jscontact_schema.h"
 #include "cx_vcard_patch.h"
 #include "cx_vcard_reader.h"
 
@@ -97,20 +97,6 @@ char *
 cx_vline_plain(cx_vreader_t *reader, const cx_vline_t *line)
 {
     return cx_vtext_plain(reader->ctx, line->value);
-}
-
-
-bool
-cx_vis_id(const char *text)
-{
-    size_t len;
-
-    len = strlen(text);
-
-    return len >= 1 && len <= 255
-           && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw"
-                           "xyz0123456789-_")
-                  == len;
 }
 
 
@@ -338,15 +324,33 @@ alternative(cx_vreader_t *reader, const cx_vline_t *line)
 }
 
 
+const char *
+cx_vitem_id(const cx_vline_t *line, const cx_json_t *items, const char *prefix,
+            char number[CX_VITEM_ID])
+{
+    const char *id = cx_vline_get(line, "PROP-ID");
+    size_t n = items->n;
+
+    if (id != NULL && cx_jscontact_is_id(id)
+        && cx_json_get(items, id) == NULL) {
+        return id;
+    }
+
+    do {
+        snprintf(number, CX_VITEM_ID, "%s%zu", prefix, ++n);
+    } while (cx_json_get(items, number) != NULL);
+
+    return number;
+}
+
+
 void
 cx_vitem_put(cx_vreader_t *reader, const cx_vline_t *line, const char *property,
              const char *prefix, cx_json_t *item)
 {
-    const char *id = cx_vline_get(line, "PROP-ID"), *path;
-    const char *language = cx_vline_get(line, "LANGUAGE");
-    char *key = alternative(reader, line), number[32];
+    const char *language = cx_vline_get(line, "LANGUAGE"), *path, *id;
+    char *key = alternative(reader, line), number[CX_VITEM_ID];
     cx_json_t *items;
-    size_t n;
 
     if (key != NULL && language != NULL) {
         path = cx_json_text(reader->alt_ids, key);
@@ -364,16 +368,7 @@ cx_vitem_put(cx_vreader_t *reader, const cx_vline_t *line, const char *property,
             cx_json_put(reader->card, property, cx_json_object(reader->card));
     }
 
-    if (id == NULL || !cx_vis_id(id) || cx_json_get(items, id) != NULL) {
-        n = items->n;
-
-        do {
-            snprintf(number, sizeof(number), "%s%zu", prefix, ++n);
-        } while (cx_json_get(items, number) != NULL);
-
-        id = number;
-    }
-
+    id = cx_vitem_id(line, items, prefix, number);
     cx_json_put(items, id, item);
 
     if (key != NULL) {

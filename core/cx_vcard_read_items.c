@@ -1,6 +1,5 @@
 #include "cx_vcard_reader.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -397,9 +396,8 @@ read_messenger(cx_vreader_t *reader, const cx_vline_t *line)
 static bool
 read_pronouns(cx_vreader_t *reader, const cx_vline_t *line)
 {
-    const char *id = cx_vline_get(line, "PROP-ID");
     cx_json_t *speak, *all, *item;
-    char number[24];
+    char number[CX_VITEM_ID];
 
     item = cx_vitem_new(reader, line);
     cx_json_remove(item, "label");
@@ -421,12 +419,7 @@ read_pronouns(cx_vreader_t *reader, const cx_vline_t *line)
         all = cx_json_put(speak, "pronouns", cx_json_object(speak));
     }
 
-    if (id == NULL || !cx_vis_id(id) || cx_json_get(all, id) != NULL) {
-        snprintf(number, sizeof(number), "_%zu", all->n + 1);
-        id = number;
-    }
-
-    cx_json_put(all, id, item);
+    cx_json_put(all, cx_vitem_id(line, all, "_", number), item);
 
     return true;
 }

@@ -34,6 +34,13 @@ extern const cx_vproperty_t cx_vread_more[];
  * that have no place. */
 cx_json_t *cx_vitem_new(cx_vreader_t *reader, const cx_vline_t *line);
 
+#define CX_VITEM_ID 32
+
+/* The id of a new item: the line's PROP-ID if that can be one and is free, or
+ * one that starts with `prefix`, written to `number`. */
+const char *cx_vitem_id(const cx_vline_t *line, const cx_json_t *items,
+                        const char *prefix, char number[CX_VITEM_ID]);
+
 /* Puts an item into a property under its PROP-ID or a new id that starts with
  * `prefix`; a translation (ALTID, LANGUAGE) goes into `localizations`. */
 void cx_vitem_put(cx_vreader_t *reader, const cx_vline_t *line,
@@ -62,8 +69,5 @@ bool cx_vname_translated(cx_vreader_t *reader, const cx_vline_t *line,
 /* A time of RFC 6350, 4.3, or RFC 3339 as RFC 9553 has it.  false: it is no
  * full time. */
 bool cx_vtime_read(const char *text, char *out, size_t room);
-
-/* Whether text is an id (RFC 9553, 1.4.1). */
-bool cx_vis_id(const char *text);
 
 #endif

@@ -233,6 +233,9 @@ test_modern(void **state)
                        "EMAIL;PROP-ID=a/b:e@f\r\n"),
           "{\"emails\":{\"e9\":{\"address\":\"a@b\"},"
           "\"e2\":{\"address\":\"c@d\"},\"e3\":{\"address\":\"e@f\"}}}" },
+        { VCARD("4.0", "PRONOUNS;PROP-ID=_2:she/her\r\nPRONOUNS:they/them\r\n"),
+          "{\"speakToAs\":{\"pronouns\":{\"_2\":{\"pronouns\":\"she/her\"},"
+          "\"_3\":{\"pronouns\":\"they/them\"}}}}" },
         { VCARD("4.0", "FN:x\r\nJSPROP;JSPTR=\"example.com:foo/a~1b\":"
                        "{\"c\":[1\\,2]}\r\nJSPROP;JSPTR=@type:\"Q\"\r\n"
                        "JSPROP;JSPTR=name/full/x:1\r\nJSPROP;JSPTR=y:{\r\n"),
