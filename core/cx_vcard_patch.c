@@ -1,6 +1,5 @@
 #include "cx_vcard_patch.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -354,7 +353,6 @@ kept_params(cx_vcard_writer_t *writer, const cx_json_t *params)
 {
     const cx_json_t *param, *value;
     size_t i, j;
-    char number[72];
 
     for (i = 0; i < params->n; i++) {
         param = params->items[i];
@@ -367,11 +365,9 @@ kept_params(cx_vcard_writer_t *writer, const cx_json_t *params)
         for (j = 0; j < (param->type == CX_JSON_ARRAY ? param->n : 1); j++) {
             value = param->type == CX_JSON_ARRAY ? param->items[j] : param;
 
-            if (value->type == CX_JSON_STRING) {
+            if (value->type == CX_JSON_STRING
+                || value->type == CX_JSON_NUMBER) {
                 cx_vline_param(writer, param->name, value->text);
-            } else if (value->type == CX_JSON_NUMBER) {
-                snprintf(number, sizeof(number), "%s", value->text);
-                cx_vline_param(writer, param->name, number);
             }
         }
     }

@@ -386,7 +386,7 @@ read_place(cx_vreader_t *reader, const cx_vline_t *line)
 
 /* The media type of what is embedded: TYPE, else what the bytes start with. */
 static const char *
-embedded_type(cx_vreader_t *reader, const cx_vline_t *line, const char *base64)
+embedded_type(const cx_vline_t *line, const char *base64)
 {
     static const char *const types[][2] = {
         { "JPEG", "image/jpeg" },
@@ -430,8 +430,6 @@ embedded_type(cx_vreader_t *reader, const cx_vline_t *line, const char *base64)
         }
     }
 
-    (void) reader;
-
     return "application/octet-stream";
 }
 
@@ -469,7 +467,7 @@ resource_uri(cx_vreader_t *reader, const cx_vline_t *line)
     }
 
     return cx_must(talloc_asprintf(reader->ctx, "data:%s;base64,%s",
-                                   embedded_type(reader, line, text), text));
+                                   embedded_type(line, text), text));
 }
 
 
