@@ -523,6 +523,7 @@ ngx_http_cardx_send(ngx_http_request_t *r, ngx_str_t *type, u_char *data,
     b->memory = len ? 1 : 0;
     b->last_buf = (r == r->main) ? 1 : 0;
     b->last_in_chain = 1;
+    b->sync = (b->last_buf || b->memory) ? 0 : 1;
 
     out.buf = b;
     out.next = NULL;

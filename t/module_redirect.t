@@ -9,7 +9,11 @@ use lib "$FindBin::Bin/lib";
 use CardxTest::Edge ();
 use Test::More;
 
-my $edge = CardxTest::Edge->new;
+my $edge = CardxTest::Edge->new(server => <<'END');
+        location = /page.html {
+            ssi on;
+        }
+END
 my $card = $edge->card(body => '{}');
 my $key = $edge->key($card);
 my $name = $edge->hash_name($key);
@@ -74,6 +78,13 @@ is($edge->metric('cardx_edge_requests_total{path="redirect",status="hit"}'),
     6, 'hits');
 is($edge->metric('cardx_edge_fallbacks_total{path="redirect"}'), 2,
     'fallbacks');
+
+# --- within a page ---------------------------------------------------------------
+
+mkdir "$edge->{dir}/html" or die "mkdir: $!";
+CardxTest::Edge::write_file("$edge->{dir}/html/page.html",
+    "before<!--# include virtual=\"/q/$key\" -->after");
+is($edge->get('/page.html')->{body}, 'beforeafter', 'a part of a page is empty');
 
 $edge->finish;
 done_testing;
