@@ -451,7 +451,7 @@ ngx_http_cardx_stream_reply(ngx_http_cardx_ctx_t *ctx, redisReply *reply)
         return;
     }
 
-    if (ctx->auth != NGX_HTTP_CARDX_AUTH_VERIFIED) {
+    if (ctx->auth != NGX_HTTP_CARDX_AUTH_VERIFIED || reply->elements != 3) {
 
         /* a worker knows, if not now then soon */
 

@@ -169,6 +169,25 @@ sub hang_up {
         'what was wrong is logged');
 }
 
+# what a stream asks for first is cut short: its worker is asked
+{
+    my $edge = CardxTest::Edge->new(fake => 1, server => <<'END');
+        location = /events {
+            cardx_auth on;
+            cardx_events on;
+            cardx_changes /changes;
+        }
+        location = /changes {
+            return 404;
+        }
+END
+    my $token = $edge->token;
+    $edge->{fake_redis}->mode('short');
+    is($edge->get('/events', { Authorization => "Bearer $token->{token}" })
+        ->{status}, 503, 'short: a stream asks its worker');
+    $edge->finish;
+}
+
 # --- a Redis that comes and goes -------------------------------------------------
 
 {

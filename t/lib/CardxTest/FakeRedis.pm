@@ -11,6 +11,7 @@ package CardxTest::FakeRedis;
 #     error     -ERR; loading: -LOADING; moved: -MOVED to where nobody is
 #     loop      -MOVED to itself; asking: -ASK to itself
 #     nested    an array in an array; long: more elements than asked for
+#     short     all but the last element
 #     garbage   no RESP; unasked: an answer too many
 #     integers  numbers in place of strings
 #
@@ -239,6 +240,11 @@ sub answer {
             send_all($client, $_);
             sleep 0.0002;
         }
+        return 1;
+    }
+    if ($mode eq 'short') {
+        pop @rest;
+        send_all($client, $self->reply($name, @rest));
         return 1;
     }
     return 0 if $mode eq 'close';
