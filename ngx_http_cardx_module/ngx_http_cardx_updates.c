@@ -110,6 +110,13 @@ ngx_http_cardx_updates_query(ngx_http_request_t *r,
     ngx_int_t  wait;
     ngx_str_t  value;
 
+    if (r != r->main) {
+
+        /* nobody's token, and the timer is another request's */
+
+        return NGX_DECLINED;
+    }
+
     if (ngx_http_arg(r, (u_char *) "since", 5, &value) != NGX_OK
         || cx_position_read((char *) value.data, value.len, &w->since) != 0
         || w->since.kind.len)

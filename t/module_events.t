@@ -95,6 +95,14 @@ HTTP
             mirror /v1/events;
             proxy_pass http://127.0.0.1:$port/;
         }
+        location = /updates {
+            cardx_auth on;
+            cardx_updates on;
+        }
+        location = /mirrored-updates {
+            mirror /updates;
+            proxy_pass http://127.0.0.1:$port/;
+        }
         location = /asks {
             auth_request /v1/events;
         }
@@ -191,6 +199,12 @@ is($edge->get('/asks', \%mine)->{status}, 401, 'auth_request');
 my $client = ask('/mirrored', %mine);
 answer(asked(), 200, 'mirrored');
 is(status($client), 200, 'mirror');
+$client = ask("/mirrored-updates?since=$EPOCH.10&wait=1", %mine);
+answer(asked(), 200, 'mirrored');
+is(status($client), 200, 'mirror: updates');
+$client->{text} = '';
+print { $client->{socket} } CardxTest::Edge::request_text('GET', '/any', {});
+is(status($client), 401, 'and nobody waits for any');
 is($edge->get('/c/x')->{status}, 404, 'nginx is still there');
 
 my $stream = ask('/loop', 'Last-Event-ID' => "$EPOCH.9", %mine);
