@@ -562,6 +562,9 @@ void ngx_http_cardx_done(ngx_http_cardx_ctx_t *ctx, ngx_int_t rc);
 
 ngx_int_t ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
+ngx_int_t ngx_http_cardx_add_headers(ngx_http_request_t *r,
+    ngx_keyval_t *headers);
+ngx_int_t ngx_http_cardx_no_store(ngx_http_request_t *r);
 ngx_int_t ngx_http_cardx_set_etag(ngx_http_request_t *r, ngx_str_t *etag);
 ngx_int_t ngx_http_cardx_send(ngx_http_request_t *r, ngx_str_t *type,
     u_char *data, size_t len);

@@ -58,10 +58,7 @@ static ngx_str_t  ngx_http_cardx_card_type =
     ngx_string("application/jscontact+json");
 
 
-static struct {
-    ngx_str_t  name;
-    ngx_str_t  value;
-} ngx_http_cardx_card_headers[] = {
+static ngx_keyval_t  ngx_http_cardx_card_headers[] = {
     { ngx_string("Vary"), ngx_string("Accept") },
     { ngx_string("Cache-Control"), ngx_string("private, no-cache") },
     { ngx_string("Referrer-Policy"), ngx_string("no-referrer") },
@@ -624,7 +621,6 @@ static ngx_int_t
 ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, ngx_str_t *etag,
     u_char *body, size_t len, ngx_http_cardx_status_e status)
 {
-    ngx_uint_t           i;
     ngx_http_request_t  *r;
 
     r = ctx->request;
@@ -633,14 +629,10 @@ ngx_http_cardx_card_send(ngx_http_cardx_ctx_t *ctx, ngx_str_t *etag,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    for (i = 0; ngx_http_cardx_card_headers[i].name.len; i++) {
-
-        if (ngx_http_cardx_add_header(r, &ngx_http_cardx_card_headers[i].name,
-                                      &ngx_http_cardx_card_headers[i].value)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (ngx_http_cardx_add_headers(r, ngx_http_cardx_card_headers)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_http_cardx_count(ctx, status);

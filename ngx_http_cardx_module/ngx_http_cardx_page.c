@@ -57,6 +57,8 @@ static ngx_keyval_t  ngx_http_cardx_page_headers[] = {
       ngx_string("default-src 'none'; img-src 'self'; style-src 'self'; "
                  "base-uri 'none'; form-action 'none'; "
                  "frame-ancestors 'none'") },
+
+    { ngx_null_string, ngx_null_string }
 };
 
 
@@ -86,26 +88,14 @@ ngx_http_cardx_page_choose(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_cardx_page_too_many(ngx_http_request_t *r)
 {
-    ngx_uint_t              i, n;
-    ngx_keyval_t           *header;
     ngx_http_cardx_page_t  *page;
     static ngx_str_t        language = ngx_string("Content-Language");
 
     page = ngx_http_cardx_page_choose(r);
 
-    header = ngx_http_cardx_page_headers;
-    n = sizeof(ngx_http_cardx_page_headers) / sizeof(ngx_keyval_t);
-
-    for (i = 0; i < n; i++) {
-
-        if (ngx_http_cardx_add_header(r, &header[i].key, &header[i].value)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-
-    if (ngx_http_cardx_add_header(r, &language, &page->tag) != NGX_OK) {
+    if (ngx_http_cardx_add_headers(r, ngx_http_cardx_page_headers) != NGX_OK
+        || ngx_http_cardx_add_header(r, &language, &page->tag) != NGX_OK)
+    {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -20,10 +20,7 @@ static ngx_int_t ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx,
 static ngx_str_t  ngx_http_cardx_location = ngx_string("Location");
 
 
-static struct {
-    ngx_str_t  name;
-    ngx_str_t  value;
-} ngx_http_cardx_redirect_headers[] = {
+static ngx_keyval_t  ngx_http_cardx_redirect_headers[] = {
     { ngx_string("Cache-Control"), ngx_string("no-store") },
     { ngx_string("Referrer-Policy"), ngx_string("no-referrer") },
     { ngx_null_string, ngx_null_string }
@@ -219,15 +216,10 @@ ngx_http_cardx_redirect_send(ngx_http_cardx_ctx_t *ctx, const char *card_id,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    for (i = 0; ngx_http_cardx_redirect_headers[i].name.len; i++) {
-
-        if (ngx_http_cardx_add_header(r,
-                                   &ngx_http_cardx_redirect_headers[i].name,
-                                   &ngx_http_cardx_redirect_headers[i].value)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (ngx_http_cardx_add_headers(r, ngx_http_cardx_redirect_headers)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_http_cardx_count(ctx, status);

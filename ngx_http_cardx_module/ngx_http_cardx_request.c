@@ -42,7 +42,6 @@ static ngx_str_t  ngx_http_cardx_unavailable_body = ngx_string(
     "\"code\":\"unavailable\"}");
 
 static ngx_str_t  ngx_http_cardx_cache_control = ngx_string("Cache-Control");
-static ngx_str_t  ngx_http_cardx_no_store = ngx_string("no-store");
 
 
 /*
@@ -472,6 +471,36 @@ ngx_http_cardx_add_header(ngx_http_request_t *r, ngx_str_t *name,
 }
 
 
+/* The last of them is empty. */
+
+ngx_int_t
+ngx_http_cardx_add_headers(ngx_http_request_t *r, ngx_keyval_t *headers)
+{
+    for ( /* void */ ; headers->key.len; headers++) {
+
+        if (ngx_http_cardx_add_header(r, &headers->key, &headers->value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* For nobody to keep. */
+
+ngx_int_t
+ngx_http_cardx_no_store(ngx_http_request_t *r)
+{
+    static ngx_str_t  no_store = ngx_string("no-store");
+
+    return ngx_http_cardx_add_header(r, &ngx_http_cardx_cache_control,
+                                     &no_store);
+}
+
+
 ngx_int_t
 ngx_http_cardx_set_etag(ngx_http_request_t *r, ngx_str_t *etag)
 {
@@ -578,10 +607,7 @@ ngx_http_cardx_problem(ngx_http_request_t *r, ngx_uint_t status,
 {
     r->headers_out.status = status;
 
-    if (ngx_http_cardx_add_header(r, &ngx_http_cardx_cache_control,
-                                  &ngx_http_cardx_no_store)
-        != NGX_OK)
-    {
+    if (ngx_http_cardx_no_store(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

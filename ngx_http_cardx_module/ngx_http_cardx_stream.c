@@ -38,8 +38,6 @@ ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
     u_char              *p, text[128];
     ngx_int_t            rc;
     ngx_http_request_t  *r;
-    static ngx_str_t     cache_control = ngx_string("Cache-Control");
-    static ngx_str_t     no_store = ngx_string("no-store");
 
     if (s->started) {
         return NGX_OK;
@@ -54,7 +52,7 @@ ngx_http_cardx_stream_start(ngx_http_cardx_stream_t *s)
     r->headers_out.content_type_len = r->headers_out.content_type.len;
     r->headers_out.content_type_lowcase = NULL;
 
-    if (ngx_http_cardx_add_header(r, &cache_control, &no_store) != NGX_OK) {
+    if (ngx_http_cardx_no_store(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

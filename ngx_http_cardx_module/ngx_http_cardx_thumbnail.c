@@ -20,10 +20,7 @@ static ngx_int_t ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx,
 static ngx_str_t  ngx_http_cardx_thumbnail_type = ngx_string("image/webp");
 
 
-static struct {
-    ngx_str_t  name;
-    ngx_str_t  value;
-} ngx_http_cardx_thumbnail_headers[] = {
+static ngx_keyval_t  ngx_http_cardx_thumbnail_headers[] = {
     { ngx_string("Cache-Control"),
       ngx_string("public, max-age=31536000, immutable") },
     { ngx_null_string, ngx_null_string }
@@ -168,7 +165,6 @@ ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx, u_char *data,
 {
     u_char              *p;
     ngx_str_t            etag;
-    ngx_uint_t           i;
     ngx_http_request_t  *r;
 
     r = ctx->request;
@@ -186,15 +182,10 @@ ngx_http_cardx_thumbnail_send(ngx_http_cardx_ctx_t *ctx, u_char *data,
     p = ngx_cpymem(p, ctx->id.data, ctx->id.len);
     *p++ = '"';
 
-    for (i = 0; ngx_http_cardx_thumbnail_headers[i].name.len; i++) {
-
-        if (ngx_http_cardx_add_header(r,
-                                  &ngx_http_cardx_thumbnail_headers[i].name,
-                                  &ngx_http_cardx_thumbnail_headers[i].value)
-            != NGX_OK)
-        {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (ngx_http_cardx_add_headers(r, ngx_http_cardx_thumbnail_headers)
+        != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     ngx_http_cardx_count(ctx, status);

@@ -276,15 +276,13 @@ static ngx_int_t
 ngx_http_cardx_updates_nothing(ngx_http_cardx_ctx_t *ctx)
 {
     ngx_http_request_t  *r;
-    static ngx_str_t     cache_control = ngx_string("Cache-Control");
-    static ngx_str_t     no_store = ngx_string("no-store");
 
     r = ctx->request;
 
     ngx_http_cardx_count(ctx, ctx->head_cached ? NGX_HTTP_CARDX_CACHED
                                                : NGX_HTTP_CARDX_HIT);
 
-    if (ngx_http_cardx_add_header(r, &cache_control, &no_store) != NGX_OK) {
+    if (ngx_http_cardx_no_store(r) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
