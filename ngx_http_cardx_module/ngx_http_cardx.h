@@ -138,7 +138,6 @@ typedef struct {
     ngx_http_cardx_scans_t          *scans;    /* the same, or NULL */
 
     unsigned                         cluster:1;
-    unsigned                         parameters:1; /* while it is read */
 } ngx_http_cardx_redis_t;
 
 
@@ -377,6 +376,7 @@ ngx_http_cardx_link_t *ngx_http_cardx_add_link(ngx_http_cardx_nodes_t *nodes,
 redisAsyncContext *ngx_http_cardx_address_context(
     ngx_http_cardx_address_t *address);
 void ngx_http_cardx_connect(ngx_http_cardx_link_t *link);
+ngx_msec_t ngx_http_cardx_backoff(ngx_msec_t *backoff);
 void ngx_http_cardx_link_failed(ngx_http_cardx_link_t *link, const char *why);
 ngx_int_t ngx_http_cardx_send_ticket(ngx_http_cardx_ticket_t *ticket,
     ngx_http_cardx_link_t *link, u_char *command, size_t len);

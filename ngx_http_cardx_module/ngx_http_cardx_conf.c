@@ -28,7 +28,7 @@ ngx_http_cardx_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     char                         *rv;
     ngx_str_t                    *value;
-    ngx_uint_t                    i;
+    ngx_uint_t                    i, parameters;
     ngx_http_cardx_redis_t       *redis, **rp;
     ngx_http_cardx_main_conf_t   *mcf;
 
@@ -57,17 +57,19 @@ ngx_http_cardx_conf_redis(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    parameters = 0;
+
     for (i = 1; i < cf->args->nelts; i++) {
 
         /* addresses first: no parameter is one */
 
         if (i > 1
-            && (redis->parameters
+            && (parameters
                 || ngx_strlchr(value[i].data, value[i].data + value[i].len,
                                '=')
                 || ngx_strcmp(value[i].data, "cluster") == 0))
         {
-            redis->parameters = 1;
+            parameters = 1;
             rv = ngx_http_cardx_conf_parameter(cf, redis, &value[i]);
 
         } else {

@@ -402,7 +402,6 @@ ngx_http_cardx_link_failed(ngx_http_cardx_link_t *link, const char *why)
 void
 ngx_http_cardx_link_down(void *data)
 {
-    ngx_msec_t              delay;
     redisAsyncContext      *ac;
     ngx_http_cardx_link_t  *link;
 
@@ -437,15 +436,21 @@ ngx_http_cardx_link_down(void *data)
         return;
     }
 
-    link->backoff = link->backoff
-                    ? ngx_min(2 * link->backoff, NGX_HTTP_CARDX_BACKOFF_MAX)
-                    : NGX_HTTP_CARDX_BACKOFF_MIN;
+    ngx_add_timer(&link->reconnect, ngx_http_cardx_backoff(&link->backoff));
+}
+
+
+/* How long to wait for the next try; backoff is 0 after one that succeeded. */
+
+ngx_msec_t
+ngx_http_cardx_backoff(ngx_msec_t *backoff)
+{
+    *backoff = *backoff ? ngx_min(2 * *backoff, NGX_HTTP_CARDX_BACKOFF_MAX)
+                        : NGX_HTTP_CARDX_BACKOFF_MIN;
 
     /* workers that lost it together don't come back together */
 
-    delay = link->backoff / 2 + ngx_random() % (link->backoff / 2 + 1);
-
-    ngx_add_timer(&link->reconnect, delay);
+    return *backoff / 2 + ngx_random() % (*backoff / 2 + 1);
 }
 
 

@@ -17,9 +17,6 @@
 #include "ngx_http_cardx.h"
 
 
-#define NGX_HTTP_CARDX_BACKOFF_MIN  50
-#define NGX_HTTP_CARDX_BACKOFF_MAX  2000
-
 #define NGX_HTTP_CARDX_ECHO         "cardx:echo:"
 
 
@@ -580,7 +577,6 @@ ngx_http_cardx_pubsub_message(ngx_http_cardx_pubsub_t *ps, ngx_str_t *name,
 static void
 ngx_http_cardx_pubsub_down(void *data)
 {
-    ngx_msec_t                 delay;
     ngx_http_cardx_pubsub_t   *ps = data;
     ngx_http_cardx_channel_t  *channel;
 
@@ -599,15 +595,7 @@ ngx_http_cardx_pubsub_down(void *data)
     }
 
     if (ps->channels) {
-        ps->backoff = ps->backoff
-                      ? ngx_min(2 * ps->backoff, NGX_HTTP_CARDX_BACKOFF_MAX)
-                      : NGX_HTTP_CARDX_BACKOFF_MIN;
-
-        /* workers that lost it together don't come back together */
-
-        delay = ps->backoff / 2 + ngx_random() % (ps->backoff / 2 + 1);
-
-        ngx_add_timer(&ps->reconnect, delay);
+        ngx_add_timer(&ps->reconnect, ngx_http_cardx_backoff(&ps->backoff));
     }
 
     /* who is told may take others away: each time from the start */
