@@ -569,30 +569,21 @@ ngx_http_cardx_send_tagged(ngx_http_request_t *r, ngx_str_t *type,
 {
     ngx_str_t         etag;
     ngx_table_elt_t  *h;
-    static ngx_str_t  name = ngx_string("if-none-match");
 
     r->headers_out.status = NGX_HTTP_OK;
 
-    if (r != r->main) {
-        return ngx_http_cardx_send(r, type, data, len);
-    }
-
     etag = r->headers_out.etag->value;
-
     h = r->headers_in.if_none_match;
 
-    while (h) {
+    if (r == r->main
+        && h
+        && cx_etag_match((char *) h->value.data, h->value.len,
+                         (char *) etag.data, etag.len))
+    {
+        r->headers_out.status = NGX_HTTP_NOT_MODIFIED;
+        r->header_only = 1;
 
-        if (cx_etag_match((char *) h->value.data, h->value.len,
-                          (char *) etag.data, etag.len))
-        {
-            r->headers_out.status = NGX_HTTP_NOT_MODIFIED;
-            r->header_only = 1;
-
-            return ngx_http_send_header(r);
-        }
-
-        h = ngx_http_cardx_find_header(r, &name, h);
+        return ngx_http_send_header(r);
     }
 
     return ngx_http_cardx_send(r, type, data, len);
