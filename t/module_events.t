@@ -19,6 +19,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use CardxTest::Edge;
+use CardxTest::H2;
 use CardxTest::Port qw(free_port);
 
 my $PATIENCE = 30;
@@ -310,10 +311,13 @@ my %streams = map { $_ => ask('/v1/events', %mine,
 my @asked = map { asked() } 1 .. 8;
 is(scalar @asked, 8, 'eight ask a worker');
 ok(!asked(0.5), 'the others wait');
-my ($gone) = shift(@asked)->{path} =~ /since=$EPOCH\.(\d+)/;
+my $asked = shift @asked;
+my ($gone) = $asked->{path} =~ /since=$EPOCH\.(\d+)/;
 close delete($streams{$gone})->{socket};
+ok(!asked(0.5), 'one leaves: the worker is asked all the same');
+answer($asked, 200, up_to(31));
 push @asked, asked();
-is(scalar @asked, 8, 'one leaves: the next one asks');
+is(scalar @asked, 8, 'and then the next one asks');
 my $n = 0;
 while (my $one = shift @asked) {
     answer($one, 200, up_to(31));
@@ -324,6 +328,32 @@ is(join(' ', map { status($_) } values %streams), join(' ', (200) x 29),
     'all have their streams');
 
 close $_->{socket} for values %streams;
+
+# --- who leaves while a worker is asked ----------------------------------------
+
+my $http2 = CardxTest::H2->connect($edge) or die 'no HTTP/2';
+my @behind = map { $http2->get('/v1/events', 'last-event-id' => "$EPOCH.1",
+    authorization => $mine{Authorization}) } 1 .. 10;
+@asked = map { asked() } 1 .. 8;
+$http2->reset($_) for @behind;
+ok(!asked(0.5), 'streams that are reset: the worker is asked all the same');
+answer($_, 200, up_to(31)) for splice @asked, 0, 4;
+answer($_, 503) for @asked;
+my $next = $http2->get('/v1/events', 'last-event-id' => "$EPOCH.1",
+    authorization => $mine{Authorization});
+answer(asked(), 200, up_to(31));
+CardxTest::H2::pump(0.1, $http2) until $next->{status};
+is($next->{status}, 200, 'and then whoever comes');
+
+@behind = map { $http2->get('/v1/events', 'last-event-id' => "$EPOCH.1",
+    authorization => $mine{Authorization}) } 1 .. 10;
+@asked = map { asked() } 1 .. 8;
+$http2->over;
+answer($_, 200, up_to(31)) for @asked;
+$client = ask('/v1/events', %mine, 'Last-Event-ID' => "$EPOCH.1");
+answer(asked(), 200, up_to(31));
+is(status($client), 200, 'a lost connection has left no turn behind');
+close $client->{socket};
 
 # --- an end that is read slowly ------------------------------------------------
 
