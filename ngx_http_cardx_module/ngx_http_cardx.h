@@ -400,9 +400,9 @@ void ngx_http_cardx_link_down(void *data);
  * A channel's record is its user's, and may stand beside others of the same
  * name.  state(data, 1): messages from now on are heard; state(data, 0): they
  * are no more, until state(data, 1) is called again.  Neither is called within
- * subscribe() or unsubscribe().  A message lives as long as its handler runs.
- * Handlers may subscribe others, and unsubscribe their own record; one that is
- * told that its channel is down, any.
+ * subscribe() or unsubscribe(), unless memory runs out.  A message lives as
+ * long as its handler runs.  Handlers may subscribe others, and unsubscribe
+ * their own record; one that is told that its channel is down, any.
  */
 
 typedef struct ngx_http_cardx_pubsub_s   ngx_http_cardx_pubsub_t;

@@ -56,7 +56,7 @@ ngx_http_cardx_add_link(ngx_http_cardx_nodes_t *nodes,
      * set by ngx_calloc():
      *
      *     link->state = NGX_HTTP_CARDX_LINK_DOWN;
-     *     link->ac, link->connection = NULL;
+     *     link->ac = NULL;
      *     link->own.ctx, link->map.ctx = NULL;
      *     link->map_text = NULL;
      */

@@ -191,7 +191,7 @@ ngx_module_t  ngx_http_cardx_module = {
 };
 
 
-/* all change while a request is served */
+/* all but the last change while a request is served */
 
 static ngx_http_variable_t  ngx_http_cardx_variables[] = {
 
