@@ -311,7 +311,7 @@ my %streams = map { $_ => ask('/v1/events', %mine,
 my @asked = map { asked() } 1 .. 8;
 is(scalar @asked, 8, 'eight ask a worker');
 ok(!asked(0.5), 'the others wait');
-my $asked = shift @asked;
+$asked = shift @asked;
 my ($gone) = $asked->{path} =~ /since=$EPOCH\.(\d+)/;
 close delete($streams{$gone})->{socket};
 ok(!asked(0.5), 'one leaves: the worker is asked all the same');
