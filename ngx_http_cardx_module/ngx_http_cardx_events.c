@@ -77,6 +77,14 @@ ngx_http_cardx_events_handler(ngx_http_request_t *r)
         return NGX_HTTP_UNAUTHORIZED;
     }
 
+    if (r->discard_body) {
+
+        /* a body that is still to come has the read event, and so a stream
+         * no beats, no end, and does not notice that its client has left */
+
+        return NGX_HTTP_BAD_REQUEST;
+    }
+
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_cardx_module);
 
     s = ngx_pcalloc(r->pool, sizeof(ngx_http_cardx_stream_t));

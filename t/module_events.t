@@ -197,7 +197,10 @@ is($edge->get('/any', { Authorization => 'Bearer x' })->{status}, 401,
     'with a token that is none');
 is($edge->get('/any?ticket=x')->{status}, 401, 'or a ticket');
 is($edge->get('/asks', \%mine)->{status}, 401, 'auth_request');
-my $client = ask('/mirrored', %mine);
+my $client = ask('/v1/events', %mine, 'Content-Length' => 4);
+is(status($client), 400, 'with a body that is still to come');
+close $client->{socket};
+$client = ask('/mirrored', %mine);
 answer(asked(), 200, 'mirrored');
 is(status($client), 200, 'mirror');
 $client = ask("/mirrored-updates?since=$EPOCH.10&wait=1", %mine);
