@@ -19,8 +19,8 @@
 #define NOWHERE (-1) /* its node is lost */
 #define NOBODY (-2)  /* no user */
 
-/* A chunk ends after 25 ms: its size follows what the last ones took. */
-#define CHUNK_MS 25
+/* A chunk ends after 40 ms: its size follows what the last ones took. */
+#define CHUNK_MS 40
 #define CHUNK_FIRST 200
 #define CHUNK_MIN 16
 #define CHUNK_MAX 4000
