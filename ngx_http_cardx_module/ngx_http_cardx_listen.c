@@ -19,9 +19,10 @@
 #define NGX_HTTP_CARDX_DUE_INTERVAL  20
 #define NGX_HTTP_CARDX_DUE_MAX       20
 
-/* how many listeners ask workers at a time: after an outage all of them want
- * to, and workers are there for others, too */
+/* how many listeners ask workers at a time, and of one user: after an outage
+ * all of them want to, and workers are there for others, too */
 #define NGX_HTTP_CARDX_TURNS         8
+#define NGX_HTTP_CARDX_USER_TURNS    2
 
 /* how soon an exiting worker lets go of its clients */
 #define NGX_HTTP_CARDX_EXIT_INTERVAL  200
@@ -40,8 +41,12 @@ struct ngx_http_cardx_user_s {
     ngx_queue_t                      queue;     /* of its channel */
     ngx_queue_t                      listeners;
     ngx_uint_t                       count;     /* listeners, and walks */
+    ngx_queue_t                      waiting;   /* those for a turn */
+    ngx_queue_t                      next;      /* while in_line */
+    ngx_uint_t                       turns;     /* that are taken */
     ngx_http_cardx_wakes_t          *wakes;
     u_char                           id[CX_ID_LEN];
+    unsigned                         in_line:1;
 };
 
 
@@ -49,7 +54,7 @@ struct ngx_http_cardx_hub_s {
     ngx_rbtree_t                     users;
     ngx_rbtree_node_t                sentinel;
     ngx_queue_t                      due;       /* listeners */
-    ngx_queue_t                      waiting;   /* those for a turn */
+    ngx_queue_t                      line;      /* users whose turn it is */
     ngx_uint_t                       turns;     /* that are taken */
     ngx_event_t                      tick;
     ngx_event_t                      turn;      /* one is free: posted */
@@ -64,6 +69,8 @@ static ngx_http_cardx_user_t *ngx_http_cardx_user_find(
     ngx_http_cardx_hub_t *hub, const char *user_id);
 static ngx_http_cardx_user_t *ngx_http_cardx_user_create(
     ngx_http_cardx_redis_t *redis, const char *user_id);
+static void ngx_http_cardx_user_line(ngx_http_cardx_hub_t *hub,
+    ngx_http_cardx_user_t *user);
 static void ngx_http_cardx_user_release(ngx_http_cardx_hub_t *hub,
     ngx_http_cardx_user_t *user);
 
@@ -134,6 +141,7 @@ ngx_http_cardx_unlisten(ngx_http_cardx_listener_t *l)
     }
 
     ngx_http_cardx_end_turn(l);
+    ngx_http_cardx_user_line(hub, l->user);
 
     ngx_queue_remove(&l->queue);
     l->hub = NULL;
@@ -169,23 +177,31 @@ ngx_http_cardx_listen_again(ngx_http_cardx_listener_t *l)
 }
 
 
-/* 1: a worker may be asked, until end_turn(); 0: turn() will be called. */
+/*
+ * 1: a worker may be asked, until end_turn(); 0: turn() will be called.  Users
+ * come one after the other, however many listeners each of them has.
+ */
 
 ngx_uint_t
 ngx_http_cardx_take_turn(ngx_http_cardx_listener_t *l)
 {
-    ngx_http_cardx_hub_t  *hub;
+    ngx_http_cardx_hub_t   *hub;
+    ngx_http_cardx_user_t  *user;
 
     hub = l->hub;
-
-    if (hub->turns < NGX_HTTP_CARDX_TURNS) {
-        hub->turns++;
-        l->asks = 1;
-        return 1;
-    }
+    user = l->user;
 
     if (l->waiting) {
         return 0;
+    }
+
+    if (hub->turns < NGX_HTTP_CARDX_TURNS
+        && user->turns < NGX_HTTP_CARDX_USER_TURNS)
+    {
+        hub->turns++;
+        user->turns++;
+        l->asks = 1;
+        return 1;
     }
 
     if (l->due) {
@@ -194,7 +210,8 @@ ngx_http_cardx_take_turn(ngx_http_cardx_listener_t *l)
     }
 
     l->waiting = 1;
-    ngx_queue_insert_tail(&hub->waiting, &l->again);
+    ngx_queue_insert_tail(&user->waiting, &l->again);
+    ngx_http_cardx_user_line(hub, user);
 
     return 0;
 }
@@ -209,6 +226,9 @@ ngx_http_cardx_end_turn(ngx_http_cardx_listener_t *l)
 
     l->asks = 0;
     l->hub->turns--;
+    l->user->turns--;
+
+    ngx_http_cardx_user_line(l->hub, l->user);
 
     ngx_post_event(&l->hub->turn, &ngx_posted_events);
 }
@@ -270,7 +290,7 @@ ngx_http_cardx_hub_create(void)
 
     ngx_rbtree_init(&hub->users, &hub->sentinel, ngx_str_rbtree_insert_value);
     ngx_queue_init(&hub->due);
-    ngx_queue_init(&hub->waiting);
+    ngx_queue_init(&hub->line);
 
     hub->tick.handler = ngx_http_cardx_hub_tick;
     hub->tick.data = hub;
@@ -341,7 +361,7 @@ ngx_http_cardx_user_create(ngx_http_cardx_redis_t *redis,
 
     hub = redis->hub;
 
-    user = ngx_alloc(sizeof(ngx_http_cardx_user_t), ngx_cycle->log);
+    user = ngx_calloc(sizeof(ngx_http_cardx_user_t), ngx_cycle->log);
     if (user == NULL) {
         return NULL;
     }
@@ -362,8 +382,8 @@ ngx_http_cardx_user_create(ngx_http_cardx_redis_t *redis,
     user->node.node.key = ngx_http_cardx_user_hash(user->id);
 
     ngx_queue_init(&user->listeners);
+    ngx_queue_init(&user->waiting);
 
-    user->count = 0;
     user->wakes = wakes;
 
     ngx_queue_insert_tail(&wakes->users, &user->queue);
@@ -389,6 +409,28 @@ ngx_http_cardx_user_release(ngx_http_cardx_hub_t *hub,
     }
 
     ngx_free(user);
+}
+
+
+/* A user stands in line while one of theirs waits and they may take a turn. */
+
+static void
+ngx_http_cardx_user_line(ngx_http_cardx_hub_t *hub,
+    ngx_http_cardx_user_t *user)
+{
+    ngx_uint_t  wants;
+
+    wants = !ngx_queue_empty(&user->waiting)
+            && user->turns < NGX_HTTP_CARDX_USER_TURNS;
+
+    if (wants && !user->in_line) {
+        ngx_queue_insert_tail(&hub->line, &user->next);
+
+    } else if (!wants && user->in_line) {
+        ngx_queue_remove(&user->next);
+    }
+
+    user->in_line = wants;
 }
 
 
@@ -535,20 +577,34 @@ ngx_http_cardx_hub_turn(ngx_event_t *ev)
 {
     ngx_queue_t                *q;
     ngx_http_cardx_hub_t       *hub;
+    ngx_http_cardx_user_t      *user;
     ngx_http_cardx_listener_t  *l;
 
     hub = ev->data;
 
     while (hub->turns < NGX_HTTP_CARDX_TURNS
-           && !ngx_queue_empty(&hub->waiting))
+           && !ngx_queue_empty(&hub->line))
     {
-        q = ngx_queue_head(&hub->waiting);
+        q = ngx_queue_head(&hub->line);
+        user = ngx_queue_data(q, ngx_http_cardx_user_t, next);
+
+        ngx_queue_remove(q);
+        user->in_line = 0;
+
+        q = ngx_queue_head(&user->waiting);
         l = ngx_queue_data(q, ngx_http_cardx_listener_t, again);
 
         ngx_queue_remove(q);
         l->waiting = 0;
 
+        /* it may be the user's last, and end in here */
+
+        user->count++;
+
         l->calls->turn(l);
+
+        ngx_http_cardx_user_line(hub, user);
+        ngx_http_cardx_user_release(hub, user);
     }
 }
 

@@ -137,7 +137,8 @@ sub asked {
         sysread $socket, $text, 8192, length $text or last;
     }
     my ($path) = $text =~ /^GET (\S+)/;
-    return { socket => $socket, path => $path };
+    my ($bearer) = $text =~ /^Authorization: Bearer (\S+)/mi;
+    return { socket => $socket, path => $path, token => $bearer };
 }
 
 sub answer {
@@ -309,39 +310,56 @@ close $slow->{socket};
 
 # --- all at once ---------------------------------------------------------------
 
-my %streams = map { $_ => ask('/v1/events', %mine,
-    'Last-Event-ID' => "$EPOCH.$_") } 1 .. 30;
+sub mine_of {
+    my ($user) = @_;
+    return (Authorization => "Bearer $user->{token}");
+}
+
+# Ten streams of each of these users, who are five; and who of them is asked for.
+my @users = ($token, map { $edge->token } 1 .. 4);
+my %number = map { $users[$_]{token} => $_ } 0 .. 4;
+my %streams = map { my $user = $users[$_]; $_ => [ map { ask('/v1/events',
+    mine_of($user), 'Last-Event-ID' => "$EPOCH.1") } 1 .. 10 ] } 0 .. 3;
+sub who { return $number{ $_[0]{token} } }
+
 my @asked = map { asked() } 1 .. 8;
-is(scalar @asked, 8, 'eight ask a worker');
+is(join(' ', sort map { who($_) } @asked), '0 0 1 1 2 2 3 3',
+    'eight ask a worker, two of each user');
 ok(!asked(0.5), 'the others wait');
-$asked = shift @asked;
-my ($gone) = $asked->{path} =~ /since=$EPOCH\.(\d+)/;
-close delete($streams{$gone})->{socket};
+$streams{4} = [ map { ask('/v1/events', mine_of($users[4]),
+    'Last-Event-ID' => "$EPOCH.1") } 1 .. 2 ];
+ok(!asked(0.5), 'who comes then, too');
+answer(shift @asked, 200, up_to(31)) for 1 .. 2;
+my @next = map { asked() } 1 .. 2;
+ok(scalar(grep { who($_) == 4 } @next),
+    'but not for all that came before');
+push @asked, @next;
+
+close $_->{socket} for splice @{ $streams{0} }, 0;
 ok(!asked(0.5), 'one leaves: the worker is asked all the same');
-answer($asked, 200, up_to(31));
-push @asked, asked();
-is(scalar @asked, 8, 'and then the next one asks');
-my $n = 0;
+my $late = 0;
 while (my $one = shift @asked) {
     answer($one, 200, up_to(31));
-    push @asked, asked() if ++$n + @asked < 29;
+    my $more = asked(0.5) or next;
+    $late += who($more) == 0;
+    push @asked, $more;
 }
-is($n, 29, 'each in its turn');
-is(join(' ', map { status($_) } values %streams), join(' ', (200) x 29),
-    'all have their streams');
+is($late, 0, 'nobody asks for who has left and had no turn');
+is(join(' ', map { status($_) } map { @$_ } values %streams),
+    join(' ', (200) x 32), 'all have their streams');
 
-close $_->{socket} for values %streams;
+close $_->{socket} for map { @$_ } values %streams;
 
 # --- who leaves while a worker is asked ----------------------------------------
 
 my $http2 = CardxTest::H2->connect($edge) or die 'no HTTP/2';
 my @behind = map { $http2->get('/v1/events', 'last-event-id' => "$EPOCH.1",
     authorization => $mine{Authorization}) } 1 .. 10;
-@asked = map { asked() } 1 .. 8;
+@asked = map { asked() } 1 .. 2;
 $http2->reset($_) for @behind;
 ok(!asked(0.5), 'streams that are reset: the worker is asked all the same');
-answer($_, 200, up_to(31)) for splice @asked, 0, 4;
-answer($_, 503) for @asked;
+answer($asked[0], 200, up_to(31));
+answer($asked[1], 503);
 my $next = $http2->get('/v1/events', 'last-event-id' => "$EPOCH.1",
     authorization => $mine{Authorization});
 answer(asked(), 200, up_to(31));
@@ -350,7 +368,7 @@ is($next->{status}, 200, 'and then whoever comes');
 
 @behind = map { $http2->get('/v1/events', 'last-event-id' => "$EPOCH.1",
     authorization => $mine{Authorization}) } 1 .. 10;
-@asked = map { asked() } 1 .. 8;
+@asked = map { asked() } 1 .. 2;
 $http2->over;
 answer($_, 200, up_to(31)) for @asked;
 $client = ask('/v1/events', %mine, 'Last-Event-ID' => "$EPOCH.1");
