@@ -13,6 +13,7 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 
 use CardxTest;
+use CardxTest::Edge ();
 use CardxTest::Matching;
 
 my $secrets = $t->var . '/secrets';
@@ -20,28 +21,14 @@ my $settings = $t->var . '/conf/cardx.conf';
 my @names = map { s{.*/(.*)\.pid$}{$1}r } grep { !m{/(?:cardxd|nginx|redis|postgres)} }
     glob $t->{pids} . '/*.pid';
 
-sub slurp {
-    my ($path) = @_;
-    open my $in, '<', $path or die "$path: $!";
-    local $/;
-    return scalar <$in>;
-}
-
-sub put {
-    my ($path, $text) = @_;
-    open my $out, '>', $path or die "$path: $!";
-    print $out $text;
-    close $out or die "$path: $!";
-}
-
 # cardxd reads master keys from these files from now on.
 sub keys_are {
     my ($key, $other) = @_;
-    my $text = slurp($settings);
+    my $text = CardxTest::Edge::read_file($settings);
     $text =~ s/^(?:other_)?master_key_file .*\n//mg;
     $text .= "master_key_file $secrets/$key\n";
     $text .= "other_master_key_file $secrets/$other\n" if $other;
-    put($settings, $text);
+    CardxTest::Edge::write_file($settings, $text);
     my %old = map { $_ => $t->pid($_) } @names;
     $t->signal('cardxd', 'HUP');
     $t->wait_for(sub { !grep {
@@ -92,10 +79,10 @@ my $pairs = "select string_agg(distinct key_id::text, ' ')
 my $key_id = $t->psql($pairs);
 
 # 64 hex digits that only their owner reads
-put("$secrets/new_key", '');
+CardxTest::Edge::write_file("$secrets/new_key", '');
 chmod 0640, "$secrets/new_key";
 chown +(stat "$secrets/master_key")[4, 5], "$secrets/new_key";
-put("$secrets/new_key", 'ab' x 32 . "\n");
+CardxTest::Edge::write_file("$secrets/new_key", 'ab' x 32 . "\n");
 
 keys_are('master_key', 'new_key');
 is(note_of($anna, $of_anna), 'met in Oslo', 'a second key changes nothing');
